@@ -1,0 +1,5 @@
+//! The one binary of pgconvoy.
+
+fn main() -> anyhow::Result<()> {
+    Ok(())
+}

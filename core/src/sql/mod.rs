@@ -1,0 +1,1 @@
+//! What a query string does, as far as routing must know: our own lexer and shallow classifier.

@@ -1,0 +1,1 @@
+//! The tokio layer of pgconvoy: the only crate with sockets, files, processes and clocks.
