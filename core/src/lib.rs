@@ -5,6 +5,7 @@
 //!
 //! Where to read, in order:
 //! - [`limits`], [`time`], [`rng`]: the ground everything stands on.
+//! - [`node`], [`fault`], [`wire`]: backends by number, who is at fault, and the protocol's messages.
 //! - [`sql`]: what a query string does, as far as routing must know.
 //! - [`auth`]: password proofs in both directions.
 #![no_std]
@@ -13,7 +14,10 @@
 extern crate alloc;
 
 pub mod auth;
+pub mod fault;
 pub mod limits;
+pub mod node;
 pub mod rng;
 pub mod sql;
 pub mod time;
+pub mod wire;

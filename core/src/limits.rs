@@ -4,3 +4,44 @@
 pub const STARTUP_PACKET_BYTES: usize = 10_000;
 /// Longest message accepted from a client that has not logged in, in bytes (PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`).
 pub const AUTH_MESSAGE_BYTES: usize = 65_535;
+/// Longest message of any kind, in bytes with its length field (PostgreSQL's `PQ_LARGE_MESSAGE_LIMIT`, 1 GiB - 2).
+pub const MESSAGE_BYTES: u32 = 0x3fff_fffe;
+/// Longest client message of the kinds that carry only names, in bytes (PostgreSQL's `PQ_SMALL_MESSAGE_LIMIT`).
+pub const SMALL_MESSAGE_BYTES: u32 = 10_000;
+/// How much of a Query or Parse message is held to understand it, in bytes. A longer one is not understood, so the
+/// primary gets it, and the session stays there.
+pub const INSPECT_BYTES: usize = 256 * 1024;
+/// How much of a Bind message is held to find its two names, in bytes.
+pub const BIND_PREFIX_BYTES: usize = 16 * 1024;
+/// How much of an ErrorResponse is looked at before it is relayed, in bytes: severity and SQLSTATE stand first.
+pub const ERROR_PREFIX_BYTES: usize = 96;
+/// Longest ParameterStatus, authentication or key message believed from a backend, in bytes.
+pub const BACKEND_CONTROL_BYTES: usize = 32 * 1024;
+/// Longest ErrorResponse kept from a backend that refuses a login, in bytes.
+pub const LOGIN_ERROR_BYTES: usize = 64 * 1024;
+/// All ParameterStatus messages of one backend connection together, in bytes.
+pub const PARAMETERS_BYTES: usize = 64 * 1024;
+/// Above this many bytes waiting for one peer, whoever feeds it is not read any more. One read may overshoot it.
+pub const WRITE_QUEUE_BYTES: usize = 128 * 1024;
+/// One read from a socket, in bytes.
+pub const READ_BYTES: usize = 64 * 1024;
+/// Client input that waits for its turn, in bytes: above it the client is not read any more.
+pub const HELD_INPUT_BYTES: usize = INSPECT_BYTES + READ_BYTES;
+/// Requests sent to one backend whose replies are outstanding. Above it the client is not read any more.
+pub const PENDING_REQUESTS: usize = 4096;
+/// Prepared statements whose text a session keeps so that another backend can be given them too.
+pub const KEPT_STATEMENTS: usize = 10_000;
+/// Bytes of text that a session keeps for that.
+pub const KEPT_STATEMENT_BYTES: usize = 4 * 1024 * 1024;
+/// SSLRequest and GSSENCRequest packets answered on one connection; a further one ends it.
+pub const ENCRYPTION_REQUESTS: u8 = 2;
+/// Length of the cancel key of protocol 3.2, in bytes (at most 256 by the manual, chapter "Message Formats").
+pub const CANCEL_KEY_BYTES: usize = 32;
+/// Longest cancel key believed from a backend or a client, in bytes.
+pub const CANCEL_KEY_MAX_BYTES: usize = 256;
+/// Longest wait for the answers to the reset queries, in milliseconds; then the connection is closed.
+pub const RESET_TIMEOUT_MS: u64 = 5_000;
+/// Longest life of a connection that only carries a cancel request, in milliseconds.
+pub const CANCEL_TIMEOUT_MS: u64 = 5_000;
+/// Longest silence of a client that owes pgconvoy the reading of a final error, in milliseconds.
+pub const LINGER_MS: u64 = 1_000;

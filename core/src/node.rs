@@ -1,0 +1,160 @@
+//! Backends by number, and the immutable picture of them that sessions are given.
+
+use alloc::vec::Vec;
+
+/// Highest number of backends (pgpool's `MAX_NUM_BACKENDS`).
+pub const MAX_NODES: usize = 128;
+
+/// The number of a backend: the suffix of its `backend_hostnameN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u8);
+
+impl core::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What a backend is within streaming replication, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `pg_is_in_recovery()` is false there.
+    Primary,
+    /// `pg_is_in_recovery()` is true there.
+    Standby,
+    /// Nobody has been able to ask yet.
+    Unknown,
+}
+
+/// Whether a backend can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It answered last time.
+    Up,
+    /// It did not answer last time; it is asked again until it does.
+    Down,
+    /// It has not been asked yet.
+    Unknown,
+}
+
+/// One backend in a [`View`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its number.
+    pub id: NodeId,
+    /// Its share of reads relative to the others' (`backend_weightN`), in thousandths.
+    pub weight_milli: u64,
+    /// Its role.
+    pub role: Role,
+    /// Whether it can be reached.
+    pub health: Health,
+}
+
+/// How the backends are kept alike (`backend_clustering_mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// PostgreSQL replicates; writes go to the primary and reads are spread.
+    Streaming,
+    /// One backend at a time serves everything.
+    Raw,
+}
+
+/// The cluster as a session sees it: immutable, replaced as a whole, numbered by `epoch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Rises with every change.
+    pub epoch: u64,
+    /// How the backends are kept alike.
+    pub mode: Mode,
+    /// All configured backends in the order of their numbers.
+    pub nodes: Vec<NodeView>,
+}
+
+impl View {
+    /// The backend of number `id`.
+    pub fn node(&self, id: NodeId) -> Option<&NodeView> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+
+    /// The main backend: the primary, or the lowest live number outside streaming replication.
+    ///
+    /// While nobody has found out any role, it is the lowest live number, so that a session may find out.
+    pub fn main(&self) -> Option<NodeId> {
+        let live = || self.nodes.iter().filter(|node| node.health != Health::Down);
+        if self.mode == Mode::Streaming {
+            let primary = live().find(|node| node.role == Role::Primary);
+            return primary.or_else(|| live().find(|node| node.role == Role::Unknown)).map(|node| node.id);
+        }
+        live().next().map(|node| node.id)
+    }
+
+    /// Draws the load-balance node by weight among the backends that are up, the main one included.
+    pub fn draw_balance_node(&self, rng: &mut crate::rng::Rng) -> Option<NodeId> {
+        if self.mode != Mode::Streaming {
+            return self.main();
+        }
+        let main = self.main()?;
+        let eligible = |node: &&NodeView| node.id == main || (node.health == Health::Up && node.role == Role::Standby);
+        let total: u64 = self.nodes.iter().filter(eligible).map(|node| node.weight_milli).sum();
+        if total == 0 {
+            return Some(main);
+        }
+        let mut ticket = rng.below(total);
+        for node in self.nodes.iter().filter(eligible) {
+            if ticket < node.weight_milli {
+                return Some(node.id);
+            }
+            ticket -= node.weight_milli;
+        }
+        unreachable!("a ticket below the total falls to some node")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn view(weights: &[u64]) -> View {
+        let nodes = weights
+            .iter()
+            .enumerate()
+            .map(|(i, w)| NodeView {
+                id: NodeId(i as u8),
+                weight_milli: *w,
+                role: if i == 0 { Role::Primary } else { Role::Standby },
+                health: Health::Up,
+            })
+            .collect();
+        View { epoch: 1, mode: Mode::Streaming, nodes }
+    }
+
+    #[test]
+    fn balance_nodes_follow_their_weights() {
+        let view = view(&[1000, 2000, 3000]);
+        let mut rng = Rng::new(7);
+        let mut drawn = [0u32; 3];
+        for _ in 0..60_000 {
+            drawn[view.draw_balance_node(&mut rng).unwrap().0 as usize] += 1;
+        }
+        for (count, expected) in drawn.iter().zip([10_000i64, 20_000, 30_000]) {
+            assert!((i64::from(*count) - expected).abs() < 600, "{drawn:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_primary_is_not_replaced_by_a_standby() {
+        let mut view = view(&[1000, 1000]);
+        view.nodes[0].health = Health::Down;
+        assert_eq!(view.main(), None);
+        assert_eq!(view.draw_balance_node(&mut Rng::new(1)), None);
+    }
+
+    #[test]
+    fn a_down_or_weightless_standby_is_never_drawn() {
+        let mut view = view(&[1000, 1000, 0]);
+        view.nodes[1].health = Health::Down;
+        let mut rng = Rng::new(3);
+        assert!((0..1000).all(|_| view.draw_balance_node(&mut rng) == Some(NodeId(0))));
+    }
+}
