@@ -1,1 +1,3 @@
 //! The tokio layer of pgconvoy: the only crate with sockets, files, processes and clocks.
+
+pub mod testbed;
