@@ -1,0 +1,138 @@
+//! What a single value does not show: parameters that contradict one another, and backends that are missing.
+
+use std::path::Path;
+
+use super::diagnostic::{Diagnostic, Severity};
+use super::groups::{BackendSettings, Clustering, Listen, LoadBalance, Processes};
+use super::names::Parameter;
+use super::value::Value;
+use super::values::Values;
+use super::words::ClusteringMode;
+
+/// Notes what is wrong with the values as a whole; `file` is the file that was asked for.
+pub(super) fn check(values: &Values, file: &Path, findings: &mut Vec<Diagnostic>) {
+    let mut check = Check { values, file, findings };
+    check.clustering_mode();
+    check.backends();
+    check.exclusive_lists();
+    check.reserved_connections();
+    check.log_destination();
+}
+
+struct Check<'a> {
+    values: &'a Values,
+    file: &'a Path,
+    findings: &'a mut Vec<Diagnostic>,
+}
+
+impl Check<'_> {
+    fn clustering_mode(&mut self) {
+        let mode = Clustering::read(self.values, None).backend_clustering_mode;
+        if !matches!(mode, ClusteringMode::StreamingReplication | ClusteringMode::Raw) {
+            let message = format!("{} is not supported yet", mode.as_str());
+            self.note(Severity::Error, "backend_clustering_mode", None, message).help =
+                Some("use streaming_replication or raw".to_owned());
+        }
+    }
+
+    fn backends(&mut self) {
+        let mut in_use = 0;
+        let mut always_primary = Vec::new();
+        let mut weights = 0.0;
+        for node in self.values.nodes(BackendSettings::PARAMETERS) {
+            let backend = BackendSettings::read(self.values, Some(node));
+            self.flags(node, &backend.flag);
+            if backend.port == 0 {
+                self.port_missing(node);
+                continue;
+            }
+            in_use += 1;
+            weights += backend.weight;
+            if backend.flag.iter().any(|flag| flag == "ALWAYS_PRIMARY") {
+                always_primary.push(node);
+            }
+        }
+        if in_use == 0 {
+            let help = "set at least backend_hostname0 and backend_port0";
+            self.findings.push(Diagnostic::about(Severity::Error, self.file, "no backend is configured").help(help));
+        } else if weights == 0.0 && LoadBalance::read(self.values, None).load_balance_mode {
+            let message = "no backend has a weight, so that no read is balanced";
+            let help = "set backend_weight0 and so on";
+            self.findings.push(Diagnostic::about(Severity::Warning, self.file, message).help(help));
+        }
+        if let [_, second, ..] = always_primary[..] {
+            let message = "another backend is ALWAYS_PRIMARY already; only one can be".to_owned();
+            self.note(Severity::Error, "backend_flag", Some(second), message);
+        }
+    }
+
+    fn flags(&mut self, node: u16, flags: &[String]) {
+        const KNOWN: [&str; 3] = ["ALLOW_TO_FAILOVER", "DISALLOW_TO_FAILOVER", "ALWAYS_PRIMARY"];
+        for unknown in flags.iter().filter(|flag| !KNOWN.contains(&flag.as_str())) {
+            self.note(Severity::Error, "backend_flag", Some(node), format!("{unknown} is no flag of a backend")).help =
+                Some(format!("use {}, with | between them", KNOWN.join(", ")));
+        }
+        if KNOWN[..2].iter().all(|known| flags.iter().any(|flag| flag == known)) {
+            let message = "a backend cannot both allow and disallow failover".to_owned();
+            self.note(Severity::Error, "backend_flag", Some(node), message);
+        }
+    }
+
+    fn port_missing(&mut self, node: u16) {
+        let message = format!("backend {node} has no backend_port{node} and is not used");
+        let name =
+            BackendSettings::PARAMETERS.iter().find(|known| self.values.setting(known.name, Some(node)).is_some());
+        if let Some(Parameter { name, .. }) = name {
+            self.note(Severity::Warning, name, Some(node), message).help = Some(format!("set backend_port{node}"));
+        }
+    }
+
+    fn exclusive_lists(&mut self) {
+        let lists = LoadBalance::read(self.values, None);
+        if !lists.read_only_function_list.is_empty() && !lists.write_function_list.is_empty() {
+            let message = "read_only_function_list and write_function_list cannot both be set".to_owned();
+            self.note(Severity::Error, "write_function_list", None, message);
+        }
+    }
+
+    fn reserved_connections(&mut self) {
+        let reserved = Listen::read(self.values, None).reserved_connections;
+        let children = Processes::read(self.values, None).num_init_children;
+        if reserved >= children {
+            let message = format!("{reserved} places are reserved of the {children} that num_init_children gives");
+            self.note(Severity::Error, "reserved_connections", None, message).help = Some("reserve fewer".to_owned());
+        }
+    }
+
+    fn log_destination(&mut self) {
+        let Some(Value::List(words)) = self.values.setting("log_destination", None).map(|setting| &setting.value)
+        else {
+            return;
+        };
+        for word in words {
+            if word.eq_ignore_ascii_case("syslog") {
+                let message = "syslog has no effect yet; the log goes to stderr".to_owned();
+                self.note(Severity::Warning, "log_destination", None, message);
+            } else if !word.eq_ignore_ascii_case("stderr") {
+                let message = format!("{word} is no destination of a log");
+                self.note(Severity::Error, "log_destination", None, message).help =
+                    Some("use stderr, syslog or both".to_owned());
+            }
+        }
+    }
+
+    /// Notes a finding where a parameter was set.
+    fn note(&mut self, severity: Severity, name: &'static str, node: Option<u16>, message: String) -> &mut Diagnostic {
+        let finding = match self.values.setting(name, node) {
+            Some(setting) => Diagnostic::at(severity, setting.place.clone(), message),
+            None => Diagnostic::about(severity, self.file, message),
+        };
+        let parameter = match node {
+            Some(node) => format!("{name}{node}"),
+            None => name.to_owned(),
+        };
+        self.findings.push(finding.of(parameter));
+        let last = self.findings.len() - 1;
+        &mut self.findings[last]
+    }
+}

@@ -1,0 +1,243 @@
+//! Whole configurations: what is understood, what is warned of, what is refused.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::*;
+
+const BACKEND: &str = "backend_hostname0 = 'db0'\nbackend_port0 = 5432\nbackend_weight0 = 1\n";
+
+fn load(text: &str) -> Loaded {
+    Config::parse(Path::new("pgpool.conf"), text.to_owned()).unwrap_or_else(|findings| {
+        let shown: Vec<_> = findings.iter().map(Diagnostic::render).collect();
+        panic!("refused:\n{}", shown.join("\n"))
+    })
+}
+
+fn errors(text: &str) -> Vec<String> {
+    match Config::parse(Path::new("pgpool.conf"), text.to_owned()) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(findings) => {
+            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+            errors.map(ToString::to_string).collect()
+        }
+    }
+}
+
+#[test]
+fn the_last_assignment_of_a_parameter_wins() {
+    let text = format!(
+        "{BACKEND}port = 5000\nbackend_port0=5433\nPORT = 5001 # again\nconnect_timeout = 3s\nconnect_timeout0 = 1s\n"
+    );
+    let Loaded { config, warnings } = load(&text);
+    assert_eq!(warnings, []);
+    assert_eq!((config.listen.port, config.backends[0].settings.port), (5001, 5433));
+    assert_eq!(config.health_check.connect_timeout, Duration::from_secs(3));
+    assert_eq!(config.backends[0].health_check.connect_timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn every_name_is_accepted_with_its_own_default() {
+    let mut text = BACKEND.to_owned();
+    for known in names::parameters().chain(names::own_parameters()) {
+        let node = if known.index == Index::Always { "1" } else { "" };
+        // A port that is not set is 0, which cannot be written.
+        let value = if known.name.ends_with("port") && known.default == "0" { "5432" } else { known.default };
+        text.push_str(&format!("{}{node} = '{value}'\n", known.name));
+    }
+    for (old, new) in names::DEPRECATED {
+        let known = names::find(new).expect("the new name").0;
+        text.push_str(&format!("{old} = '{}'\n", known.default));
+    }
+    let Loaded { config, warnings } = load(&text);
+    assert_eq!(config.backends.len(), 2);
+    let unknown: Vec<_> = warnings.iter().filter(|warning| warning.message.contains("no such parameter")).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn what_has_no_effect_yet_is_reported_where_it_was_last_set() {
+    let warnings = load(&format!("{BACKEND}ssl = on\nfailover_command = ''\nssl = off\n")).warnings;
+    assert_eq!(
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["pgpool.conf:6:1: ssl: this parameter has no effect yet"]
+    );
+}
+
+#[test]
+fn an_unknown_name_is_a_warning_with_a_suggestion() {
+    let warnings = load(&format!("{BACKEND}bakend_weight1 = 3\nfrobnicate = on\n")).warnings;
+    assert_eq!(
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "pgpool.conf:4:1: bakend_weight1: no such parameter is known; it is ignored (did you mean backend_weight1?)",
+            "pgpool.conf:5:1: frobnicate: no such parameter is known; it is ignored",
+        ]
+    );
+}
+
+#[test]
+fn any_word_is_true_for_a_boolean_as_in_old_files() {
+    let Loaded { config, warnings } = load(&format!("{BACKEND}log_statement = all\n"));
+    assert!(config.logging.log_statement);
+    assert_eq!(warnings[0].message, "\"all\" is neither on nor off, and is taken for on");
+}
+
+#[test]
+fn all_errors_are_reported_at_once() {
+    let text = "backend_hostname0 = node01'\nport = 80\nchild_life_time = 5MB\nlog_min_messages = loud\n\
+                backend_port = 5432\nbackend_port128 = 5432\nbackend_flag0 = 'BOGUS'\nreserved_connections = 32\n\
+                read_only_function_list = 'a'\nwrite_function_list = 'b'\nsr_check_period =\n";
+    let found = errors(text);
+    let expected = [
+        "pgpool.conf:1:21: backend_hostname0: the quote at the start of the value is missing (write 'node01')",
+        "pgpool.conf:2:8: port: 80 is outside the range 1024 .. 65535",
+        "pgpool.conf:3:19: child_life_time: \"5MB\" has a unit that this parameter does not know",
+        "pgpool.conf:4:20: log_min_messages: \"loud\" is not a word that this parameter knows",
+        "pgpool.conf:5:1: backend_port: the number of a node is missing at the end of the name",
+        "pgpool.conf:6:1: backend_port128: there is no node 128: nodes have numbers from 0 to 127",
+        "pgpool.conf:7:17: backend_flag0: BOGUS is no flag of a backend",
+        "pgpool.conf:8:24: reserved_connections: 32 places are reserved of the 32 that num_init_children gives",
+        "pgpool.conf:10:23: write_function_list: read_only_function_list and write_function_list cannot both be set",
+        "pgpool.conf:11:1: sr_check_period: sr_check_period has no value",
+        "pgpool.conf: no backend is configured",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\nis not\n{expected}");
+    }
+}
+
+#[test]
+fn names_of_old_releases_are_translated() {
+    let text = "backend_hostname0 = 'a'\nbackend_port0 = 5432\nbackend_weight0 = 1\nmaster_slave_mode = on\n\
+                master_slave_sub_mode = 'stream'\nlogdir = '/var/log'\nsocket_dir = '/run'\nwd_hostname = 'me'\n\
+                wd_port = 9000\nother_pgpool_hostname0 = 'peer'\nother_pgpool_port0 = 9999\nother_wd_port0 = 9001\n\
+                heartbeat_destination0 = 'peer'\nheartbeat_device0 = 'ens33'\nblack_function_list = 'nextval'\n\
+                relcache_query_target = master\nbackend_flag0 = 'ALWAYS_MASTER'\nprint_timestamp = on\n\
+                debug_level = 1\nparallel_mode = off\ndelegate_IP = '10.0.0.1'\n";
+    let Loaded { config, warnings } = load(text);
+    assert_eq!(config.clustering.backend_clustering_mode, ClusteringMode::StreamingReplication);
+    assert_eq!(config.files.work_dir, "/var/log");
+    assert_eq!(config.listen.unix_socket_directories, ["/run"]);
+    let nodes: Vec<_> = config.watchdog_nodes.iter().map(|node| (node.id, node.settings.hostname.as_str())).collect();
+    assert_eq!(nodes, [(0, "me"), (1, "peer")]);
+    assert_eq!(config.heartbeats[0].id, 1);
+    assert_eq!(config.heartbeats[0].settings.device, "ens33");
+    assert_eq!(config.load_balance.write_function_list, ["nextval"]);
+    assert_eq!(config.backends[0].settings.flag, ["ALWAYS_PRIMARY"]);
+    assert_eq!(config.logging.log_line_prefix, "%t: pid %p: ");
+    assert_eq!(config.logging.log_min_messages, Level::Debug1);
+    assert_eq!(config.virtual_ip.delegate_ip, "10.0.0.1");
+    assert!(
+        warnings.iter().any(|warning| warning
+            .to_string()
+            .starts_with("pgpool.conf:6:1: logdir: logdir is the old name of work_dir"))
+    );
+    assert!(warnings.iter().any(|warning| warning.to_string().starts_with("pgpool.conf:20:1: parallel_mode")));
+}
+
+#[test]
+fn a_mode_that_does_not_work_yet_is_refused_whatever_it_is_called() {
+    for text in ["backend_clustering_mode = native_replication\n", "replication_mode = true\n"] {
+        let found = errors(&format!("{BACKEND}{text}"));
+        assert!(found[0].contains("native_replication is not supported yet"), "{found:?}");
+    }
+    assert_eq!(load(&format!("{BACKEND}replication_mode = off\n")).warnings.len(), 1);
+}
+
+#[test]
+fn toml_gives_the_same_configuration() {
+    let toml = "port = 5433\nreset_query_list = [\"ABORT\", \"DISCARD ALL\"]\nlog_connections = true\n\
+                authentication_timeout = \"1min\"\n[[backend]]\nhostname = \"db0\"\nport = 5432\nweight = 1\n";
+    let conf = format!("{BACKEND}port = 5433\nlog_connections = on\nauthentication_timeout = 60\n");
+    let from_toml = Config::parse(Path::new("pgconvoy.toml"), toml.to_owned()).expect("no error").config;
+    assert_eq!(from_toml.status_rows(&[]), load(&conf).config.status_rows(&[]));
+}
+
+#[test]
+fn a_reload_keeps_what_can_only_be_set_at_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("pgpool.conf");
+    std::fs::write(&path, BACKEND).expect("a file");
+    let config = Config::load(&path).expect("no error").config;
+    let more = "port = 5433\nlog_statement = on\nbackend_hostname1 = 'db1'\nbackend_port1 = 5432\n";
+    std::fs::write(&path, format!("{BACKEND}{more}")).expect("a file");
+    let Loaded { config: reloaded, warnings } = config.reload().expect("no error");
+    assert_eq!((reloaded.listen.port, reloaded.backends.len(), reloaded.logging.log_statement), (9999, 2, true));
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].parameter.as_deref(), Some("port"));
+    std::fs::write(&path, "port = x\n").expect("a file");
+    assert!(config.reload().is_err());
+}
+
+#[test]
+fn pool_passwd_lies_beside_the_configuration() {
+    let load_at =
+        |line: &str| Config::parse(Path::new("/etc/p/pgpool.conf"), format!("{BACKEND}{line}")).expect("no error");
+    let path_with = |line: &str| load_at(line).config.pool_passwd_path();
+    assert_eq!(path_with("").as_deref(), Some(Path::new("/etc/p/pool_passwd")));
+    assert_eq!(path_with("pool_passwd = '/x/y'\n").as_deref(), Some(Path::new("/x/y")));
+    assert_eq!(path_with("pool_passwd = ''\n"), None);
+}
+
+/// Recorded from pgpool-II 4.3.5 with two backends: names, values and descriptions that scripts compare.
+#[test]
+fn status_rows_are_those_of_pgpool() {
+    let text = "backend_hostname0='127.0.0.1'\nbackend_port0=47011\nbackend_weight0=1\nbackend_data_directory0='/pg'\n\
+                backend_hostname1='127.0.0.1'\nbackend_port1=47011\nbackend_weight1=2\nbackend_clustering_mode=raw\n";
+    let state = |id, status: &str| NodeState { id, status: status.to_owned(), standby_delay_bytes: 0 };
+    let rows = load(text).config.status_rows(&[state(0, "up"), state(1, "waiting")]);
+    let shown: Vec<_> = rows.iter().map(|row| format!("{}|{}|{}", row.item, row.value, row.description)).collect();
+    let mut after = 0;
+    for expected in [
+        "backend_clustering_mode|5|clustering mode",
+        "listen_addresses|localhost|host name(s) or IP address(es) to listen on",
+        "port|9999|pgpool accepting port number",
+        "socket_dir|/tmp|pgpool socket directory",
+        "allow_clear_text_frontend_auth|0|allow to use clear text password auth when pool_passwd does not contain passwor",
+        "log_error_verbosity|1|controls how much detail about error should be emitted",
+        "client_min_messages|18|controls which message should be sent to client",
+        "log_min_messages|19|controls which message should be emitted to server log",
+        "syslog_facility|LOCAL0|syslog local facility",
+        "logdir|/tmp|PgPool status file logging directory",
+        "reset_query_list|ABORT;DISCARD ALL|queries issued at the end of session",
+        "disable_load_balance_on_write|2|Load balance behavior when write query is received",
+        "dml_adaptive_object_relationship_list|(null)|list of relationships between objects",
+        "check_temp_table|1|enable temporary table check",
+        "wd_lifecheck_method|2|method of watchdog lifecheck",
+        "memqcache_total_size|67108864|Total memory size in bytes for storing memory cache. Mandatory if memqcache_met",
+        "backend_hostname0|127.0.0.1|backend #0 hostname",
+        "backend_port0|47011|backend #0 port number",
+        "backend_weight0|0.333333|weight of backend #0",
+        "backend_data_directory0|/pg|data directory for backend #0",
+        "backend_status0|up|status of backend #0",
+        "standby_delay0|0|standby delay of backend #0",
+        "backend_flag0|ALLOW_TO_FAILOVER|backend #0 flag",
+        "backend_application_name0||application_name for backend #0",
+        "backend_weight1|0.666667|weight of backend #1",
+        "backend_status1|waiting|status of backend #1",
+    ] {
+        let at = shown[after..].iter().position(|row| row == expected);
+        after += 1 + at.unwrap_or_else(|| panic!("{expected} is missing or out of order"));
+    }
+    let items: BTreeSet<_> = rows.iter().map(|row| row.item.as_str()).collect();
+    let secret_or_indexed = |known: &&names::Parameter| {
+        known.index == Index::Always || known.name.contains("password") || known.name == "wd_authkey"
+    };
+    for known in names::parameters().filter(|known| !secret_or_indexed(known) && known.name != "memqcache_oiddir") {
+        assert!(items.contains(known.name), "{}", known.name);
+    }
+}
+
+#[test]
+fn a_finding_is_shown_with_its_line_and_a_caret() {
+    let Err(findings) = Config::parse(Path::new("/etc/pgpool.conf"), format!("{BACKEND}# ünï\nport = 80 # no\n"))
+    else {
+        panic!("accepted")
+    };
+    assert_eq!(
+        findings[0].render(),
+        "error: port: 80 is outside the range 1024 .. 65535\n --> /etc/pgpool.conf:5:8\n  |\n5 | port = 80 # no\n  |        ^^"
+    );
+}
