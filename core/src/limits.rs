@@ -45,12 +45,12 @@ pub const RESET_TIMEOUT_MS: u64 = 5_000;
 pub const CANCEL_TIMEOUT_MS: u64 = 5_000;
 /// Longest silence of a client that owes pgconvoy the reading of a final error, in milliseconds.
 pub const LINGER_MS: u64 = 1_000;
-/// Longest SCRAM message accepted from either side, in bytes. A plain exchange needs under 200; libpq stops at 2,000.
-pub const SCRAM_MESSAGE_BYTES: usize = 4_096;
+/// Longest SCRAM message accepted from either side, in bytes (PostgreSQL's `PG_MAX_SASL_MESSAGE_LENGTH`).
+pub const SCRAM_MESSAGE_BYTES: usize = 1_024;
 /// Longest SCRAM nonce of one side, in bytes of its printable form (libpq and PostgreSQL send 24).
-pub const SCRAM_NONCE_BYTES: usize = 1_024;
+pub const SCRAM_NONCE_BYTES: usize = 256;
 /// Longest SCRAM salt, in bytes (PostgreSQL makes 16).
-pub const SCRAM_SALT_BYTES: usize = 1_024;
+pub const SCRAM_SALT_BYTES: usize = 256;
 /// Fewest PBKDF2 rounds that a backend may ask for: below RFC 7677's minimum the answer is a gift to a password cracker.
 pub const SCRAM_ITERATIONS_MIN: u32 = 4_096;
 /// Most PBKDF2 rounds that a backend may ask for, about a quarter of a second of one core: above that it is a work bomb.

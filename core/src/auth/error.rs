@@ -93,7 +93,8 @@ impl AuthError {
     /// administrator's business and stands in the log.
     pub fn fault(&self, user: &str) -> Fault {
         match self {
-            Self::WrongPassword => {
+            // PostgreSQL stops reading an overlong message and says no more than this.
+            Self::WrongPassword | Self::ClientMessage(Malformed::TooLong) => {
                 let message = format!("password authentication failed for user \"{user}\"");
                 Fault::new(Culprit::Client, b"28P01", message)
             }
@@ -175,11 +176,11 @@ impl fmt::Display for Malformed {
                 return write!(f, "Unexpected attribute \"{}\" in client-first-message.", Printable(found));
             }
             Self::Attribute { expected, found } => {
-                let (expected, found) = (Printable(expected), Printable(found));
+                let (expected, found) = (char::from(expected), Printable(found));
                 return write!(f, "Expected attribute \"{expected}\" but found \"{found}\".");
             }
             Self::Equals(attribute) => {
-                return write!(f, "Expected character \"=\" for attribute \"{}\".", Printable(attribute));
+                return write!(f, "Expected character \"=\" for attribute \"{}\".", char::from(attribute));
             }
             Self::AttributeName(found) => {
                 return write!(f, "Attribute expected, but found invalid character \"{}\".", Printable(found));
@@ -188,11 +189,114 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// One byte as PostgreSQL shows it in these messages: itself, or its code where it is blank or not ASCII.
+/// One byte as PostgreSQL shows it in these messages: quoted, or its code where it is blank or not ASCII.
 struct Printable(u8);
 
 impl fmt::Display for Printable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_ascii_graphic() { write!(f, "{}", char::from(self.0)) } else { write!(f, "0x{:02x}", self.0) }
+        if self.0.is_ascii_graphic() { write!(f, "'{}'", char::from(self.0)) } else { write!(f, "0x{:02x}", self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each row was recorded from PostgreSQL 15.
+    #[test]
+    fn clients_are_answered_as_by_postgresql() {
+        let malformed = "malformed SCRAM message";
+        let rows = [
+            (AuthError::WrongPassword, "28P01", "password authentication failed for user \"r1\"", ""),
+            (
+                AuthError::ClientMessage(Malformed::TooLong),
+                "28P01",
+                "password authentication failed for user \"r1\"",
+                "",
+            ),
+            (AuthError::ClientMessage(Malformed::Empty), "08P01", malformed, "The message is empty."),
+            (
+                AuthError::ClientMessage(Malformed::ChannelBindingFlag(b'x')),
+                "08P01",
+                malformed,
+                "Unexpected channel-binding flag \"'x'\".",
+            ),
+            (
+                AuthError::ClientMessage(Malformed::ChannelBindingNotOffered),
+                "08P01",
+                malformed,
+                "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message includes channel binding data.",
+            ),
+            (
+                AuthError::ClientMessage(Malformed::Comma(0)),
+                "08P01",
+                malformed,
+                "Comma expected, but found character \"0x00\".",
+            ),
+            (
+                AuthError::ClientMessage(Malformed::UnexpectedAttribute(b'b')),
+                "08P01",
+                malformed,
+                "Unexpected attribute \"'b'\" in client-first-message.",
+            ),
+            (
+                AuthError::ClientMessage(Malformed::Attribute { expected: b'n', found: b'r' }),
+                "08P01",
+                malformed,
+                "Expected attribute \"n\" but found \"'r'\".",
+            ),
+            (
+                AuthError::ClientMessage(Malformed::Equals(b'r')),
+                "08P01",
+                malformed,
+                "Expected character \"=\" for attribute \"r\".",
+            ),
+            (
+                AuthError::ClientMessage(Malformed::AttributeName(0xc3)),
+                "08P01",
+                malformed,
+                "Attribute expected, but found invalid character \"0xc3\".",
+            ),
+            (
+                AuthError::ClientMessage(Malformed::AttributeName(0)),
+                "08P01",
+                malformed,
+                "Attribute expected, but found end of string.",
+            ),
+            (
+                AuthError::ClientMessage(Malformed::Proof),
+                "08P01",
+                malformed,
+                "Malformed proof in client-final-message.",
+            ),
+            (
+                AuthError::ClientMessage(Malformed::Trailing),
+                "08P01",
+                malformed,
+                "Garbage found at the end of client-final-message.",
+            ),
+            (AuthError::ClientNonceMismatch, "08P01", "invalid SCRAM response", "Nonce does not match."),
+            (AuthError::ClientNoncePrintable, "08P01", "non-printable characters in SCRAM nonce", ""),
+            (
+                AuthError::ClientChannelBinding,
+                "08P01",
+                "unexpected SCRAM channel-binding attribute in client-final-message",
+                "",
+            ),
+            (
+                AuthError::ClientAuthorizationIdentity,
+                "0A000",
+                "client uses authorization identity, but it is not supported",
+                "",
+            ),
+            (AuthError::ClientMandatoryExtension, "0A000", "client requires an unsupported SCRAM extension", ""),
+        ];
+        for (error, sqlstate, message, detail) in rows {
+            let fault = error.fault("r1");
+            assert_eq!(fault.culprit, Culprit::Client);
+            assert_eq!(fault.sqlstate, sqlstate.as_bytes());
+            assert_eq!(fault.message, message);
+            assert_eq!(fault.detail.unwrap_or_default(), detail);
+        }
     }
 }

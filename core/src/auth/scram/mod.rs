@@ -4,10 +4,10 @@
 //! data inside: a proof can only exist in the state that earned it, and a failed exchange stays failed with its first
 //! error. [`KeyCache`] saves the PBKDF2 rounds, about a millisecond, when the same password meets the same salt again.
 //!
-//! Stricter than PostgreSQL in four places: base64 must be canonical, a nonce must extend the other side's by at least
-//! one character, lengths are bounded, and iteration counts outside [`crate::limits`] are refused.
+//! Stricter than PostgreSQL: base64 must be canonical, nothing may follow a final message, a nonce is not empty and
+//! extends the other side's, and lengths and iteration counts outside [`crate::limits`] are refused.
 //!
-//! Channel binding has one place: [`message`]'s `ChannelBinding`, from which both the header of the first and the `c=`
+//! Channel binding has one place: `ChannelBinding` in `message.rs`, from which both the header of the first and the `c=`
 //! of the final message are made.
 
 mod client;

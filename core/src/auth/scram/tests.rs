@@ -1,6 +1,7 @@
 //! Exchanges between both sides, recorded vectors, and what must never succeed.
 
 mod agreement;
+mod malformed;
 mod vectors;
 
 use alloc::vec::Vec;

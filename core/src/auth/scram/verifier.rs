@@ -107,6 +107,7 @@ impl Verifier {
 
     fn from_keys(keys: &Keys, salt: &[u8], iterations: u32) -> Self {
         assert!(!salt.is_empty() && salt.len() <= SCRAM_SALT_BYTES, "a salt has a length within its bound");
+        assert!((SCRAM_ITERATIONS_MIN..=SCRAM_ITERATIONS_MAX).contains(&iterations), "clients refuse other counts");
         Self { salt: salt.to_vec(), iterations, stored: keys.stored(), server: keys.server().clone(), doomed: false }
     }
 }

@@ -141,7 +141,10 @@ fn no_changed_byte_gets_through() {
         for at in 0..lengths[target as usize] {
             let flips = [0x01, 0x02, 0x20, 0x80].map(Change::Flip);
             let changes = flips.into_iter().chain(b",=y\0".map(Change::Set));
-            for change in changes.chain([Change::Remove, Change::Insert(b'A'), Change::Cut]) {
+            let changes = changes.chain([Change::Remove, Change::Insert(b'A'), Change::Cut]);
+            // Behind the nonce of the server's message every change but a few costs a new derivation.
+            let costly = target == Message::ServerFirst && at > CLIENT_NONCE.len() + SERVER_NONCE.len();
+            for change in changes.step_by(if costly { 4 } else { 1 }) {
                 let mut changed = false;
                 let exchange = Exchange::run(&password, verifier.clone(), &mut cache, |message, bytes| {
                     if message == target {
@@ -213,7 +216,7 @@ fn any_password() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn honest_sides_agree_on_any_password(password in any_password(), salt in prop::collection::vec(any::<u8>(), 1..64)) {
