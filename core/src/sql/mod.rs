@@ -1,1 +1,483 @@
 //! What a query string does, as far as routing must know: our own lexer and shallow classifier.
+//!
+//! [`analyze`] reads a text once, without recursion or allocation, and says where it may go and what it does to the
+//! session. **Whatever it does not understand goes to the primary, and counts as a write.** It sees names, never the
+//! catalogue: a view, an operator, a cast or `row.function` that calls a volatile function looks innocent here.
+//!
+//! Where to read: [`Analysis`] is the answer; `lexer` cuts PostgreSQL's tokens; `query` judges what reads (`SELECT`,
+//! `VALUES`, `TABLE`, `WITH`); `statement` and `setting` know every other statement; `functions` lists what a query may
+//! call. Nothing here knows a session, a node or the configuration.
+
+mod cursor;
+mod functions;
+mod keyword;
+mod lexer;
+mod name;
+mod query;
+mod setting;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+pub use name::{Name, NameBytes};
+
+use cursor::Cursor;
+use lexer::Kind;
+
+/// How the session's settings make PostgreSQL read a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    /// The session's `standard_conforming_strings`: with `false` a backslash escapes inside `'...'`.
+    pub standard_conforming_strings: bool,
+    /// Whether bytes below 0x80 always stand for themselves in the client encoding. Not so in SJIS, SHIFT_JIS_2004, BIG5,
+    /// GBK, UHC, GB18030 and JOHAB: there a text with any other byte is not understood.
+    pub ascii_safe_encoding: bool,
+}
+
+impl Default for Dialect {
+    /// PostgreSQL's defaults: standard strings, and an encoding such as UTF-8.
+    fn default() -> Self {
+        Dialect { standard_conforming_strings: true, ascii_safe_encoding: true }
+    }
+}
+
+/// How many statements a text holds; empty ones between semicolons do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// White space, comments and semicolons only.
+    Empty,
+    /// One statement.
+    One,
+    /// More than one, or a text that cannot be cut into statements.
+    Many,
+}
+
+/// Where a statement belongs before the state of the session is considered (pgpool's `send_to_where`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Route {
+    /// The primary only.
+    Primary,
+    /// The primary and the session's standby, so that both stay in the same state.
+    Both,
+    /// Any node.
+    Either,
+}
+
+/// What a session must know about a text to protect itself; a set of the constants below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hazards(u8);
+
+impl Hazards {
+    /// Nothing to heed.
+    pub const NONE: Hazards = Hazards(0);
+    /// It may change settings, prepared statements, channels or temporary objects where [`Analysis::effect`] does not say
+    /// so: a text of several statements that does, a call of `set_config`, a `DO` block, or a text not understood.
+    pub const CHANGES_STATE_UNSEEN: Hazards = Hazards(1);
+    /// It may create a temporary relation.
+    pub const CREATES_TEMP: Hazards = Hazards(1 << 1);
+    /// A text of several statements, or one not understood, that may begin or end transactions or savepoints.
+    pub const CONTROLS_TRANSACTION: Hazards = Hazards(1 << 2);
+    /// It names something of the system catalogue or of `information_schema`.
+    pub const READS_CATALOG: Hazards = Hazards(1 << 3);
+    /// A comment stands in front: no balancing unless `allow_sql_comments` is on.
+    pub const HAS_LEADING_COMMENT: Hazards = Hazards(1 << 4);
+
+    const UNKNOWN: Hazards =
+        Hazards(Self::CHANGES_STATE_UNSEEN.0 | Self::CREATES_TEMP.0 | Self::CONTROLS_TRANSACTION.0);
+
+    /// Whether every flag of `other` is set here.
+    pub const fn contains(self, other: Hazards) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether no flag is set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The flags of both.
+    #[must_use]
+    pub const fn union(self, other: Hazards) -> Hazards {
+        Hazards(self.0 | other.0)
+    }
+}
+
+/// Why a text is not for any node; for people, through [`Reason::as_str`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Nothing keeps it from any node.
+    Reads,
+    /// It is [`Route::Either`], but a comment stands in front of it.
+    LeadingComment,
+    /// Nothing to run.
+    Empty,
+    /// It changes the session or the transaction, on every node of the session.
+    Session,
+    /// It acts on what only the primary's session has: cursors, channels, statements prepared there.
+    PrimarySession,
+    /// It shows or calls something whose answer belongs to the primary.
+    PrimaryAnswer,
+    /// It names the system catalogue.
+    Catalog,
+    /// A standby cannot run a serializable transaction.
+    Serializable,
+    /// A standby cannot run a transaction that may write.
+    ReadWrite,
+    /// It calls a function that is not known to be harmless.
+    UnknownFunction,
+    /// `FOR UPDATE`, `FOR SHARE` and their kin.
+    RowLock,
+    /// `SELECT INTO`.
+    Into,
+    /// A statement inside it writes.
+    ModifyingQuery,
+    /// The statement may write, or takes locks as a writer does.
+    Writes,
+    /// More statements than one.
+    ManyStatements,
+    /// Parentheses deeper than [`crate::limits::SQL_PARENTHESES`].
+    TooDeep,
+    /// The classifier does not understand it.
+    NotUnderstood,
+    /// It is for pgconvoy itself.
+    ForProxy,
+}
+
+impl Reason {
+    /// A stable text of a few words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Reads => "reads only",
+            Reason::LeadingComment => "comment in front",
+            Reason::Empty => "empty",
+            Reason::Session => "session or transaction state",
+            Reason::PrimarySession => "session state on the primary",
+            Reason::PrimaryAnswer => "answer belongs to the primary",
+            Reason::Catalog => "system catalog",
+            Reason::Serializable => "serializable isolation",
+            Reason::ReadWrite => "read-write transaction",
+            Reason::UnknownFunction => "function not known to be read-only",
+            Reason::RowLock => "row locks",
+            Reason::Into => "SELECT INTO",
+            Reason::ModifyingQuery => "data-modifying query",
+            Reason::Writes => "may write",
+            Reason::ManyStatements => "several statements",
+            Reason::TooDeep => "nested too deep",
+            Reason::NotUnderstood => "not understood",
+            Reason::ForProxy => "command for the proxy",
+        }
+    }
+}
+
+/// What pgconvoy answers itself when asked with `SHOW`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolReport {
+    /// `SHOW pool_nodes`.
+    Nodes,
+    /// `SHOW pool_status`.
+    Status,
+    /// `SHOW pool_processes`.
+    Processes,
+    /// `SHOW pool_pools`.
+    Pools,
+    /// `SHOW pool_version`.
+    Version,
+    /// `SHOW pool_cache`.
+    Cache,
+    /// `SHOW pool_health_check_stats`.
+    HealthCheckStats,
+    /// `SHOW pool_backend_stats`.
+    BackendStats,
+}
+
+/// Where a statement may go, and whether it may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// Where it belongs before the state of the session is considered.
+    pub route: Route,
+    /// It may write or lock: a running transaction must stay on the primary from here on.
+    pub writes: bool,
+    /// What a session must heed.
+    pub hazards: Hazards,
+    /// Why it is not for any node.
+    pub reason: Reason,
+}
+
+/// What a text of one statement does to the session. A text of several has [`Effect::None`] and [`Hazards`] instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect<'a> {
+    /// None that a session must follow: queries, statements that only write, and whatever is not understood.
+    None,
+    /// `BEGIN` or `START TRANSACTION`.
+    Begin {
+        /// Whether the isolation level given is serializable; `None` if none is given.
+        serializable: Option<bool>,
+        /// Whether the access mode given is `READ WRITE`; `None` if none is given.
+        read_write: Option<bool>,
+    },
+    /// `COMMIT` or `END`.
+    Commit {
+        /// Another transaction begins at once.
+        chain: bool,
+    },
+    /// `ROLLBACK` or `ABORT`.
+    Rollback {
+        /// Another transaction begins at once.
+        chain: bool,
+    },
+    /// `SAVEPOINT`.
+    Savepoint {
+        /// The savepoint.
+        name: Name<'a>,
+    },
+    /// `RELEASE SAVEPOINT`.
+    Release {
+        /// The savepoint.
+        name: Name<'a>,
+    },
+    /// `ROLLBACK TO SAVEPOINT`.
+    RollbackTo {
+        /// The savepoint.
+        name: Name<'a>,
+    },
+    /// `PREPARE TRANSACTION`: the session's transaction ends here.
+    PrepareTransaction,
+    /// `COMMIT PREPARED`.
+    CommitPrepared,
+    /// `ROLLBACK PREPARED`.
+    RollbackPrepared,
+    /// `SET`. Isolation level and access mode of transactions are [`Effect::SetTransaction`] in every spelling.
+    Set {
+        /// The setting; `SET TIME ZONE`, `ROLE`, `NAMES` and so on carry the setting's own name.
+        name: Name<'a>,
+        /// It lasts until the transaction ends.
+        local: bool,
+    },
+    /// `SET TRANSACTION`, `SET SESSION CHARACTERISTICS`, or a setting that means the same.
+    SetTransaction {
+        /// It holds for transactions to come, not for the running one.
+        session: bool,
+        /// Whether the isolation level given is serializable; `None` if none is given, or the default.
+        serializable: Option<bool>,
+        /// Whether the access mode given is `READ WRITE`; `None` if none is given, or the default.
+        read_write: Option<bool>,
+    },
+    /// `RESET`.
+    Reset {
+        /// The setting; `None` for all.
+        name: Option<Name<'a>>,
+    },
+    /// `PREPARE`. The analysis says where `PREPARE` itself goes.
+    Prepare {
+        /// The prepared statement.
+        name: Name<'a>,
+        /// What its `EXECUTE` will do.
+        statement: Verdict,
+    },
+    /// `EXECUTE`, also inside `EXPLAIN`. It goes where its `PREPARE` went; the analysis assumes that this is not known.
+    Execute {
+        /// The prepared statement.
+        name: Name<'a>,
+        /// The arguments themselves could go anywhere.
+        plain_arguments: bool,
+    },
+    /// `DEALLOCATE`. It goes where its `PREPARE` went.
+    Deallocate {
+        /// The prepared statement.
+        name: Name<'a>,
+    },
+    /// `DEALLOCATE ALL`.
+    DeallocateAll,
+    /// `DISCARD ALL`.
+    DiscardAll,
+    /// `DISCARD PLANS`, `SEQUENCES` or `TEMP`.
+    DiscardOther,
+    /// `LISTEN`.
+    Listen {
+        /// The channel.
+        name: Name<'a>,
+    },
+    /// `UNLISTEN`.
+    Unlisten {
+        /// The channel; `None` for all.
+        name: Option<Name<'a>>,
+    },
+    /// `NOTIFY`.
+    Notify {
+        /// The channel.
+        name: Name<'a>,
+    },
+    /// `DECLARE CURSOR`.
+    DeclareCursor {
+        /// The cursor.
+        name: Name<'a>,
+        /// It outlives its transaction.
+        hold: bool,
+    },
+    /// `FETCH`.
+    Fetch {
+        /// The cursor.
+        name: Name<'a>,
+    },
+    /// `MOVE`.
+    Move {
+        /// The cursor.
+        name: Name<'a>,
+    },
+    /// `CLOSE`.
+    CloseCursor {
+        /// The cursor; `None` for all.
+        name: Option<Name<'a>>,
+    },
+    /// `LOCK TABLE`.
+    Lock,
+    /// `COPY`; neither from nor to the client if it is a file or a program of the server.
+    Copy {
+        /// The client will send data.
+        from_stdin: bool,
+        /// The client will be sent data.
+        to_stdout: bool,
+    },
+    /// For pgconvoy itself: `SHOW pool_...`.
+    ShowPool(PoolReport),
+    /// For pgconvoy itself: `PGPOOL SHOW`, `SET` or `RESET`.
+    PgpoolCommand {
+        /// What follows the word `PGPOOL`.
+        text: &'a [u8],
+    },
+    /// A temporary relation is created.
+    CreateTemp,
+}
+
+/// What [`analyze`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Analysis<'a> {
+    /// How many statements there are.
+    pub count: Count,
+    /// Where the text belongs before the state of the session is considered.
+    pub route: Route,
+    /// It may write or lock: a running transaction must stay on the primary from here on.
+    pub writes: bool,
+    /// What it does to the session.
+    pub effect: Effect<'a>,
+    /// What a session must heed.
+    pub hazards: Hazards,
+    /// Why it is not for any node.
+    pub reason: Reason,
+}
+
+/// Reads the text of a query message, or of Parse. It never fails: what is not understood is for the primary.
+///
+/// It takes time linear in the length of `text`, constant memory, and borrows names from `text`.
+pub fn analyze<'a>(text: &'a [u8], dialect: Dialect) -> Analysis<'a> {
+    let mut cursor = Cursor::new(text, dialect);
+    let commented = cursor.commented();
+    let mut found = Analysis::new(Count::Empty, Verdict::primary(Reason::Empty, false), Effect::None);
+    loop {
+        while cursor.eat_kind(Kind::Semicolon) {}
+        match cursor.kind() {
+            Kind::End => break,
+            Kind::Bad => return Analysis::new(Count::Many, Verdict::not_understood(Hazards::UNKNOWN), Effect::None),
+            _ => {}
+        }
+        let (verdict, effect) = statement::read(&mut cursor);
+        if found.count == Count::Empty {
+            found = Analysis::new(Count::One, verdict, effect);
+        } else {
+            found.join(verdict, effect);
+        }
+    }
+    if commented {
+        found.hazards = found.hazards.union(Hazards::HAS_LEADING_COMMENT);
+        if found.route == Route::Either {
+            found.reason = Reason::LeadingComment;
+        }
+    }
+    found
+}
+
+impl<'a> Analysis<'a> {
+    fn new(count: Count, verdict: Verdict, effect: Effect<'a>) -> Self {
+        let Verdict { route, writes, hazards, reason } = verdict;
+        Analysis { count, route, writes, effect, hazards, reason }
+    }
+
+    /// Takes in one more statement of a text of several.
+    fn join(&mut self, verdict: Verdict, effect: Effect<'a>) {
+        let seen = self.hazards.union(verdict.hazards);
+        self.hazards = seen.union(self.effect.hidden_hazards()).union(effect.hidden_hazards());
+        self.count = Count::Many;
+        self.route = Route::Primary;
+        self.writes |= verdict.writes;
+        self.reason = Reason::ManyStatements;
+        self.effect = Effect::None;
+    }
+}
+
+impl Verdict {
+    const fn either() -> Self {
+        Verdict { route: Route::Either, writes: false, hazards: Hazards::NONE, reason: Reason::Reads }
+    }
+
+    const fn both() -> Self {
+        Verdict { route: Route::Both, writes: false, hazards: Hazards::NONE, reason: Reason::Session }
+    }
+
+    const fn primary(reason: Reason, writes: bool) -> Self {
+        Verdict { route: Route::Primary, writes, hazards: Hazards::NONE, reason }
+    }
+
+    const fn not_understood(hazards: Hazards) -> Self {
+        Verdict { route: Route::Primary, writes: true, hazards, reason: Reason::NotUnderstood }
+    }
+
+    /// Something was found that belongs to the primary. The gravest reason is kept.
+    fn demand_primary(&mut self, reason: Reason, writes: bool) {
+        self.route = Route::Primary;
+        self.writes |= writes;
+        self.reason = self.reason.max(reason);
+    }
+
+    fn warn(&mut self, hazards: Hazards) {
+        self.hazards = self.hazards.union(hazards);
+    }
+}
+
+impl Effect<'_> {
+    /// What a session cannot see once this effect is one of several in a text.
+    fn hidden_hazards(self) -> Hazards {
+        match self {
+            Effect::Begin { .. }
+            | Effect::Commit { .. }
+            | Effect::Rollback { .. }
+            | Effect::Savepoint { .. }
+            | Effect::Release { .. }
+            | Effect::RollbackTo { .. }
+            | Effect::PrepareTransaction
+            | Effect::CommitPrepared
+            | Effect::RollbackPrepared
+            | Effect::SetTransaction { .. } => Hazards::CONTROLS_TRANSACTION.union(Hazards::CHANGES_STATE_UNSEEN),
+            Effect::Set { .. }
+            | Effect::Reset { .. }
+            | Effect::Prepare { .. }
+            | Effect::Deallocate { .. }
+            | Effect::DeallocateAll
+            | Effect::DiscardAll
+            | Effect::DiscardOther
+            | Effect::Listen { .. }
+            | Effect::Unlisten { .. }
+            | Effect::DeclareCursor { .. }
+            | Effect::CloseCursor { .. }
+            | Effect::CreateTemp => Hazards::CHANGES_STATE_UNSEEN,
+            Effect::None
+            | Effect::Execute { .. }
+            | Effect::Notify { .. }
+            | Effect::Fetch { .. }
+            | Effect::Move { .. }
+            | Effect::Lock
+            | Effect::Copy { .. }
+            | Effect::ShowPool(_)
+            | Effect::PgpoolCommand { .. } => Hazards::NONE,
+        }
+    }
+}
