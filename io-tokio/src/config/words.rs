@@ -21,6 +21,13 @@ macro_rules! words {
             pub fn as_str(self) -> &'static str {
                 Self::WORDS[self as usize].spellings[0]
             }
+
+            /// The variant that a word of a configuration file stands for.
+            pub fn from_word(word: &str) -> Option<Self> {
+                let known = |spelling: &&str| spelling.eq_ignore_ascii_case(word);
+                let position = Self::WORDS.iter().position(|entry| entry.spellings.iter().any(known))?;
+                Some(Self::ALL[position])
+            }
         }
 
         impl FromValue for $Enum {
