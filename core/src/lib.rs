@@ -7,6 +7,9 @@
 //! - [`limits`], [`time`], [`rng`]: the ground everything stands on.
 //! - [`node`], [`fault`], [`wire`]: backends by number, who is at fault, and the protocol's messages.
 //! - [`sql`]: what a query string does, as far as routing must know.
+//! - [`link`], [`parameters`]: one connection to one backend.
+//! - [`session`]: one client's session.
+//! - [`gate`], [`pool`], [`cluster`]: who is served, idle links, and what is known of the backends.
 //! - [`auth`]: password proofs in both directions.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -14,10 +17,16 @@
 extern crate alloc;
 
 pub mod auth;
+pub mod cluster;
 pub mod fault;
+pub mod gate;
 pub mod limits;
+pub mod link;
 pub mod node;
+pub mod parameters;
+pub mod pool;
 pub mod rng;
+pub mod session;
 pub mod sql;
 pub mod time;
 pub mod wire;

@@ -11,6 +11,8 @@ pub struct WriteQueue {
     head: Bytes,
     rest: VecDeque<Bytes>,
     len: usize,
+    /// Everything queued has memory of its own already.
+    detached: bool,
 }
 
 impl WriteQueue {
@@ -20,6 +22,7 @@ impl WriteQueue {
             return;
         }
         self.len += chunk.len();
+        self.detached = false;
         if self.head.is_empty() {
             debug_assert!(self.rest.is_empty(), "chunks behind an empty head");
             self.head = chunk;
@@ -65,7 +68,7 @@ impl WriteQueue {
 
     /// Copies what is queued into memory of its own, so that a large shared read buffer behind it is freed.
     pub fn detach(&mut self) {
-        if self.len == 0 {
+        if self.len == 0 || self.detached {
             return;
         }
         let mut own = alloc::vec::Vec::with_capacity(self.len);
@@ -74,6 +77,7 @@ impl WriteQueue {
             own.extend_from_slice(&chunk);
         }
         self.head = Bytes::from(own);
+        self.detached = true;
     }
 
     /// Forgets everything, because the peer is gone.

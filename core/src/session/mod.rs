@@ -1,0 +1,526 @@
+//! One client's session: its protocol state, its requests and their routing, the replies it is owed.
+//!
+//! Read in this order: [`Session`] (the boundary), `login` (start-up to the first ReadyForQuery), `request` (what the
+//! client sends), `route` (where it goes), `reply` (what backends answer), `settle` (what follows from both),
+//! `port` and `statements` (the bookkeeping), `local` (answers of pgconvoy's own).
+//!
+//! A session knows a [`View`] of the cluster; it never sees the cluster, the pool or a socket.
+
+pub mod local;
+mod login;
+mod port;
+mod reply;
+mod request;
+mod route;
+mod settle;
+mod statements;
+
+use crate::auth::passwd::PasswordFile;
+use crate::auth::scram::KeyCache;
+use crate::fault::Fault;
+use crate::limits::{HELD_INPUT_BYTES, PENDING_REQUESTS, WRITE_QUEUE_BYTES};
+use crate::link::{Link, Login, Refused};
+use crate::node::{NodeId, View};
+use crate::rng::Rng;
+use crate::sql::PoolReport;
+use crate::time::{Duration, Instant};
+use crate::wire::build::{self, Severity};
+use crate::wire::{TransactionStatus, WriteQueue};
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
+use core::cell::RefCell;
+use login::Phase;
+use port::{Port, Rest, Target};
+use settle::Afterwards;
+use statements::Statements;
+
+/// Ports of a session: the main one, and one for balanced reads.
+const PORTS: usize = 2;
+/// Position of the main port.
+const MAIN: usize = 0;
+/// Position of the port for balanced reads.
+const BALANCE: usize = 1;
+
+/// What the configuration fixes for a session at its start.
+pub struct Setup {
+    /// The passwords of `pool_passwd`.
+    pub passwords: PasswordFile,
+    /// Longest time from the connection to the end of the login (`authentication_timeout`); `None` for no limit.
+    pub authentication_timeout: Option<Duration>,
+    /// Longest idle time of a client (`client_idle_limit`); `None` for no limit.
+    pub client_idle_limit: Option<Duration>,
+    /// Whether reads are spread (`load_balance_mode`).
+    pub load_balance: bool,
+    /// Whether a comment in front of a statement leaves it balanced (`allow_sql_comments`).
+    pub allow_sql_comments: bool,
+    /// Whether statements are reported, node by node (`log_per_node_statement`).
+    pub report_per_node: bool,
+    /// Whether the client gets the same as notices (`notice_per_node_statement`).
+    pub notice_per_node: bool,
+    /// Whether statements are reported once (`log_statement`).
+    pub report_statements: bool,
+    /// Whether client messages are reported (`log_client_messages`).
+    pub report_messages: bool,
+    /// From which the salts that clients are shown are derived, the same for a user for the life of the process.
+    pub salt_seed: [u8; 32],
+}
+
+/// Random bytes of one session, drawn at the edge: from the system in production, from the seed in simulation.
+#[derive(Clone)]
+pub struct Secrets {
+    /// The secret of the session's cancel key.
+    pub cancel_key: [u8; crate::limits::CANCEL_KEY_BYTES],
+    /// A nonce for SCRAM: printable ASCII without commas.
+    pub nonce: String,
+}
+
+/// With whom a session talks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Its client.
+    Client,
+    /// A backend it is attached to.
+    Node(NodeId),
+}
+
+/// What a session wants of its surroundings. Poll until `None` after every `handle_*`.
+#[derive(Debug)]
+pub enum SessionEvent {
+    /// A place among the clients served at a time (`num_init_children`); answer with [`Session::handle_slot`].
+    WantSlot,
+    /// A link to `node`; answer with [`Session::handle_grant`].
+    Acquire {
+        /// The backend.
+        node: NodeId,
+        /// As whom.
+        login: Arc<Login>,
+    },
+    /// The session does not need `node` any more: take its link with [`Session::take_link`].
+    Release {
+        /// The backend.
+        node: NodeId,
+    },
+    /// Somebody else's request to cancel, for the owner of the key.
+    CancelOther {
+        /// The process id that the owner was given.
+        process_id: i32,
+        /// The secret that the owner was given.
+        secret: Vec<u8>,
+    },
+    /// Send a cancel request to `node` and call [`Session::handle_cancel_done`] when that connection is closed.
+    Cancel {
+        /// The backend.
+        node: NodeId,
+        /// The process id of its server process.
+        process_id: i32,
+        /// Its own cancel key.
+        key: Bytes,
+    },
+    /// The client is logged in and owns this cancel key.
+    LoggedIn {
+        /// The process id of BackendKeyData.
+        process_id: i32,
+        /// The secret of BackendKeyData.
+        secret: Bytes,
+    },
+    /// The client asks for one of the `SHOW pool_*` tables; answer with [`Session::handle_show`].
+    Show(PoolReport),
+    /// Something that the rest of the process learns from this session.
+    Report(Report),
+    /// The session is over. What is queued for the client is written first; then its connection is closed.
+    Close(Option<Fault>),
+}
+
+/// What a session has found out or done.
+#[derive(Debug)]
+pub enum Report {
+    /// A backend told its role at login, or that it changed.
+    Role {
+        /// The backend.
+        node: NodeId,
+        /// Whether it is a standby.
+        standby: bool,
+    },
+    /// A backend could not be reached, or its connection broke.
+    Unreachable {
+        /// The backend.
+        node: NodeId,
+    },
+    /// A read was sent to a backend (`select_cnt` of `SHOW pool_nodes`).
+    Select {
+        /// The backend.
+        node: NodeId,
+    },
+    /// A statement or message went to a backend (`log_per_node_statement`).
+    PerNode {
+        /// The backend.
+        node: NodeId,
+        /// Process id of its server process.
+        process_id: i32,
+        /// The statement as pgpool words it.
+        text: String,
+    },
+    /// A statement came from the client (`log_statement`).
+    Statement(String),
+    /// A message came from the client (`log_client_messages`): its name and its detail line.
+    Message(&'static str, String),
+}
+
+/// Every deadline has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// The login must be complete (`authentication_timeout`).
+    Authentication,
+    /// The load-balance node is not waited for any longer; the session starts without it.
+    BalanceWait,
+    /// The client has been idle for too long (`client_idle_limit`).
+    ClientIdle,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The peer closed it in order.
+    End,
+    /// It broke; the system's words.
+    Broken(String),
+}
+
+/// Why a session was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// After the current transaction (smart).
+    WhenIdle,
+    /// At once, with a word of farewell (fast).
+    Now,
+}
+
+/// The client's side of a session.
+#[derive(Debug, Default)]
+struct ClientSide {
+    queue: WriteQueue,
+    /// Input that does not make up a message yet, or waits for its turn.
+    held: BytesMut,
+    /// The message from the client that is passing by, and where it goes.
+    rest: Rest,
+    rest_to: Target,
+    /// Input waits until replies have come.
+    blocked: bool,
+    /// The client closed its side.
+    gone: bool,
+}
+
+/// A client's session. After any `handle_*`, drain every `poll_*` and the write queues before the next `handle_*`.
+pub struct Session {
+    setup: Arc<Setup>,
+    view: Arc<View>,
+    secrets: Secrets,
+    rng: Rng,
+    keys: Rc<RefCell<KeyCache>>,
+    phase: Phase,
+    client: ClientSide,
+    login: Option<Arc<Login>>,
+    ports: [Option<Port>; PORTS],
+    statements: Statements,
+    events: VecDeque<SessionEvent>,
+    /// The batch of extended messages failed: messages are skipped up to Sync.
+    skipping: bool,
+    /// The transaction has written: it stays on the main port.
+    wrote: bool,
+    /// Where the last request went.
+    last: Target,
+    /// A request that changes state is outstanding: whatever is routed by that state waits.
+    stateful: bool,
+    /// What the outstanding request means for prepared statements.
+    afterwards: Option<Afterwards>,
+    /// The client has seen an error since the last request that changes state.
+    loud_error: bool,
+    /// A reply from a lost standby was replaced by an error: the block must not go on elsewhere.
+    lost_reply: bool,
+    /// The load-balance node's link has been offered back.
+    releasing: bool,
+    /// Notices of pgconvoy's own, on their way to the client.
+    notices: Vec<u8>,
+    /// A COMMIT is outstanding: if its reply is lost, its outcome is unknown.
+    committing: bool,
+    /// The port in the middle of whose message the client is.
+    mid_client: Option<usize>,
+    /// Requests to cancel that are on their way to backends.
+    cancels: u32,
+    /// A `SHOW pool_*` is being answered.
+    showing: Option<local::Showing>,
+    /// The session is asked to end.
+    shutdown: Option<Shutdown>,
+    /// Since when the client has had nothing outstanding.
+    idle_since: Instant,
+}
+
+impl Session {
+    /// A session for a client that has just connected.
+    pub fn new(
+        setup: Arc<Setup>,
+        view: Arc<View>,
+        secrets: Secrets,
+        rng: Rng,
+        keys: Rc<RefCell<KeyCache>>,
+        now: Instant,
+    ) -> Self {
+        let deadline = setup.authentication_timeout.map_or(Instant::FAR, |limit| now.after(limit));
+        Self {
+            setup,
+            view,
+            secrets,
+            rng,
+            keys,
+            phase: Phase::new(deadline),
+            client: ClientSide::default(),
+            login: None,
+            ports: [const { None }; PORTS],
+            statements: Statements::default(),
+            events: VecDeque::new(),
+            skipping: false,
+            wrote: false,
+            last: Target::MAIN,
+            stateful: false,
+            afterwards: None,
+            loud_error: false,
+            lost_reply: false,
+            releasing: false,
+            notices: Vec::new(),
+            committing: false,
+            mid_client: None,
+            cancels: 0,
+            showing: None,
+            shutdown: None,
+            idle_since: now,
+        }
+    }
+
+    /// Bytes came from a peer that [`Session::wants_read`] names. Consumes all of `input`.
+    pub fn handle_read(&mut self, from: Peer, input: &mut BytesMut, now: Instant) {
+        match from {
+            Peer::Client if self.is_over() => input.clear(),
+            Peer::Client => {
+                self.idle_since = now;
+                self.read_client(input);
+            }
+            Peer::Node(node) => match self.position(node) {
+                Some(position) => self.read_node(position, input),
+                None => input.clear(),
+            },
+        }
+        self.settle(now);
+    }
+
+    /// A peer's connection is gone. The caller forgets the socket; a link is dropped with it.
+    pub fn handle_closed(&mut self, peer: Peer, why: Closed, now: Instant) {
+        match peer {
+            Peer::Client => self.client_gone(),
+            Peer::Node(node) => {
+                if let Some(position) = self.position(node) {
+                    self.node_gone(position, &why);
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The answer to [`SessionEvent::WantSlot`].
+    pub fn handle_slot(&mut self, slot: Result<(), Fault>, now: Instant) {
+        self.slot_decided(slot);
+        self.settle(now);
+    }
+
+    /// The answer to [`SessionEvent::Acquire`]. Gives the link back when it is not wanted any more.
+    pub fn handle_grant(&mut self, node: NodeId, grant: Result<Link, Refused>, now: Instant) -> Option<Link> {
+        let unwanted = self.link_decided(node, grant, now);
+        self.settle(now);
+        unwanted
+    }
+
+    /// The cluster changed.
+    pub fn handle_view(&mut self, view: &Arc<View>, now: Instant) {
+        self.view = Arc::clone(view);
+        self.settle(now);
+    }
+
+    /// A deadline of [`Session::poll_timeout`] has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some((deadline, timer)) = self.poll_timeout()
+            && deadline <= now
+        {
+            self.timer_fired(timer, now);
+        }
+        self.settle(now);
+    }
+
+    /// The owner of the session's cancel key asks to cancel what runs now. Returns false when nothing runs.
+    pub fn handle_cancel(&mut self, now: Instant) -> bool {
+        let wanted = self.cancel_running();
+        self.settle(now);
+        wanted
+    }
+
+    /// A connection that carried a cancel request is closed.
+    pub fn handle_cancel_done(&mut self, now: Instant) {
+        assert!(self.cancels > 0, "a cancel request ended that nobody had sent");
+        self.cancels -= 1;
+        self.settle(now);
+    }
+
+    /// The rows of a `SHOW pool_*` table.
+    pub fn handle_show(&mut self, rows: &[Vec<String>], now: Instant) {
+        self.show_rows(rows);
+        self.settle(now);
+    }
+
+    /// pgconvoy shuts down.
+    pub fn handle_shutdown(&mut self, how: Shutdown, now: Instant) {
+        self.shutdown = Some(how);
+        self.settle(now);
+    }
+
+    /// Bytes for a peer.
+    pub fn writes(&mut self, to: Peer) -> Option<&mut WriteQueue> {
+        match to {
+            Peer::Client => Some(&mut self.client.queue),
+            Peer::Node(node) => {
+                let position = self.position(node)?;
+                self.ports[position].as_mut().map(|port| &mut port.queue)
+            }
+        }
+    }
+
+    /// Whether more may be read from a peer now: back-pressure and turn-taking.
+    pub fn wants_read(&self, from: Peer) -> bool {
+        match from {
+            Peer::Client => self.wants_client(),
+            Peer::Node(node) => self.position(node).is_some_and(|position| {
+                let may_speak = self.mid_client.is_none_or(|speaker| speaker == position);
+                self.phase.is_serving() && may_speak && self.client.queue.len() < WRITE_QUEUE_BYTES
+            }),
+        }
+    }
+
+    /// What is wanted next.
+    pub fn poll_event(&mut self) -> Option<SessionEvent> {
+        self.events.pop_front()
+    }
+
+    /// The next deadline and its name.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        let deadline = match self.phase.deadline() {
+            Some(deadline) => Some(deadline),
+            None if self.phase.is_serving() && self.is_idle() => {
+                self.setup.client_idle_limit.map(|limit| (self.idle_since.after(limit), Timer::ClientIdle))
+            }
+            None => None,
+        };
+        deadline.filter(|(at, _)| *at < Instant::FAR)
+    }
+
+    /// Takes the link to `node` out of the session, after [`SessionEvent::Release`] or at its end. The flag tells
+    /// whether it may serve another session after washing; otherwise its connection must be closed.
+    pub fn take_link(&mut self, node: NodeId) -> Option<(Link, bool)> {
+        let position = self.position(node)?;
+        let mut port = self.ports[position].take()?;
+        self.releasing &= position != BALANCE;
+        let reusable = port.is_reusable() && self.cancels == 0 && self.client_not_inside(position);
+        port.link.parameters.shrink();
+        Some((port.link, reusable))
+    }
+
+    /// The backends that the session is attached to.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.ports.iter().flatten().map(|port| port.node)
+    }
+
+    /// The links that the session is attached to.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.ports.iter().flatten().map(|port| &port.link)
+    }
+
+    /// True once [`SessionEvent::Close`] has been emitted.
+    pub fn is_over(&self) -> bool {
+        self.phase.is_over()
+    }
+
+    /// True when the client is logged in and nothing is outstanding.
+    pub fn is_idle(&self) -> bool {
+        self.showing.is_none() && self.ports.iter().flatten().all(|port| port.owed.is_empty())
+    }
+
+    /// Where the client stands in a transaction.
+    pub fn transaction_status(&self) -> TransactionStatus {
+        self.ports[MAIN].as_ref().map_or(TransactionStatus::Idle, |port| port.link.status)
+    }
+
+    /// Whom the client logged in as, once it has said so.
+    pub fn login(&self) -> Option<&Arc<Login>> {
+        self.login.as_ref()
+    }
+
+    /// The backend that balanced reads go to.
+    pub fn balance_node(&self) -> Option<NodeId> {
+        self.ports[BALANCE].as_ref().or(self.ports[MAIN].as_ref()).map(|port| port.node)
+    }
+
+    /// What must hold between any two calls.
+    pub fn invariants(&self) {
+        self.client.queue.invariants();
+        self.statements.invariants();
+        assert!(self.client.held.len() <= 2 * HELD_INPUT_BYTES, "client input piled up");
+        for port in self.ports.iter().flatten() {
+            port.queue.invariants();
+            assert!(port.owed.len() <= 2 * PENDING_REQUESTS, "owed replies piled up");
+        }
+        let inside = self.ports.iter().flatten().filter(|port| port.rest.bytes > 0 && port.rest.relay).count();
+        assert!(inside <= 1, "the client is in the middle of two messages");
+        assert!(!self.is_over() || self.showing.is_none(), "a session that is over still shows a table");
+    }
+
+    fn position(&self, node: NodeId) -> Option<usize> {
+        self.ports.iter().position(|port| port.as_ref().is_some_and(|port| port.node == node))
+    }
+
+    /// Whether no message from the client to this port is half-way.
+    fn client_not_inside(&self, position: usize) -> bool {
+        self.client.rest.bytes == 0 || !self.client.rest_to.has(position)
+    }
+
+    fn wants_client(&self) -> bool {
+        if self.client.gone || self.is_over() || self.client.held.len() >= HELD_INPUT_BYTES {
+            return false;
+        }
+        let room = |port: &Port| port.queue.len() < WRITE_QUEUE_BYTES && port.owed.len() < PENDING_REQUESTS;
+        !self.client.blocked && self.phase.wants_client() && self.ports.iter().flatten().all(room)
+    }
+
+    /// Ends the session: the client is told why, if it can still be told.
+    fn end(&mut self, fault: Option<Fault>) {
+        if self.is_over() {
+            return;
+        }
+        if let Some(fault) = &fault
+            && self.mid_client.is_none()
+            && !self.client.gone
+        {
+            let mut out = Vec::new();
+            build::error(&mut out, Severity::Fatal, fault);
+            self.client.queue.push(out.into());
+        }
+        self.showing = None;
+        self.client.blocked = false;
+        self.client.held = BytesMut::new();
+        self.phase = Phase::Over;
+        self.events.push_back(SessionEvent::Close(fault));
+    }
+
+    fn report(&mut self, report: Report) {
+        self.events.push_back(SessionEvent::Report(report));
+    }
+}

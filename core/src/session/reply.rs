@@ -1,0 +1,349 @@
+//! What backends answer: each reply is matched with what was asked, and goes on to the client untouched, or nowhere.
+
+use super::port::{Ask, Rest, Target};
+use super::{BALANCE, Closed, MAIN, Report, Session};
+use crate::fault::{Culprit, Fault};
+use crate::limits::{BACKEND_CONTROL_BYTES, ERROR_PREFIX_BYTES};
+use crate::wire::build::{self, Severity};
+use crate::wire::tag::backend;
+use crate::wire::{ErrorHead, HEADER_BYTES, Header, TransactionStatus};
+use alloc::format;
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
+
+/// What becomes of the message at the front.
+enum Verdict {
+    /// It goes on to the client.
+    Relay,
+    /// It goes nowhere.
+    Drop,
+    /// More of it must be there first.
+    More,
+}
+
+impl Session {
+    /// Reads a backend's input. Rows and COPY data go by without being opened.
+    pub(super) fn read_node(&mut self, position: usize, input: &mut BytesMut) {
+        let Some(port) = &mut self.ports[position] else { return input.clear() };
+        if port.held.is_empty() {
+            self.scan(position, input);
+            if let (false, Some(port)) = (input.is_empty(), &mut self.ports[position]) {
+                port.held = BytesMut::from(&input[..]);
+            }
+        } else {
+            let mut held = core::mem::take(&mut port.held);
+            held.extend_from_slice(input);
+            self.scan(position, &mut held);
+            if let (false, Some(port)) = (held.is_empty(), &mut self.ports[position]) {
+                port.held = held;
+            }
+        }
+        input.clear();
+    }
+
+    fn scan(&mut self, position: usize, input: &mut BytesMut) {
+        // Bytes at the front that go on to the client together.
+        let mut run = 0;
+        while let Some(port) = &mut self.ports[position] {
+            let front = &input[run..];
+            if port.rest.bytes > 0 {
+                let part = port.rest.bytes.min(front.len());
+                if part == 0 {
+                    break;
+                }
+                port.rest.bytes -= part;
+                let relay = port.rest.relay;
+                self.take(input, &mut run, part, relay);
+                continue;
+            }
+            let header = match Header::parse(front) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(bad) => {
+                    self.relay(input, &mut run);
+                    let what = format!("a message of kind {:?} declares {} bytes", bad.tag as char, bad.declared);
+                    self.hostile(position, what);
+                    break;
+                }
+            };
+            let here = header.total.min(front.len());
+            let verdict = match header.tag {
+                backend::DATA_ROW | backend::COPY_DATA => Self::judge_row(port),
+                _ => self.judge(position, header, &front[..here]),
+            };
+            let relay = match verdict {
+                Ok(Verdict::Relay) => true,
+                Ok(Verdict::Drop) => false,
+                Ok(Verdict::More) => break,
+                Err(what) => {
+                    self.relay(input, &mut run);
+                    self.hostile(position, what);
+                    break;
+                }
+            };
+            self.take(input, &mut run, here, relay);
+            if let Some(port) = &mut self.ports[position] {
+                port.rest = Rest { bytes: header.total - here, relay };
+            }
+        }
+        self.relay(input, &mut run);
+        let inside = self.ports[position].as_ref().is_some_and(|port| port.rest.bytes > 0 && port.rest.relay);
+        if inside {
+            self.mid_client = Some(position);
+        } else if self.mid_client == Some(position) {
+            self.mid_client = None;
+        }
+        if self.is_over() {
+            input.clear();
+        }
+    }
+
+    fn take(&mut self, input: &mut BytesMut, run: &mut usize, bytes: usize, relay: bool) {
+        if relay {
+            *run += bytes;
+        } else {
+            self.relay(input, run);
+            bytes::Buf::advance(input, bytes);
+        }
+    }
+
+    fn relay(&mut self, input: &mut BytesMut, run: &mut usize) {
+        if *run > 0 {
+            let bytes = input.split_to(*run).freeze();
+            *run = 0;
+            if !self.client.gone {
+                self.client.queue.push(bytes);
+            }
+        }
+    }
+
+    #[inline]
+    fn judge_row(port: &super::Port) -> Result<Verdict, &'static str> {
+        match port.owed.front() {
+            Some(owed) if matches!(owed.ask, Ask::Query | Ask::Execute) => {
+                Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
+            }
+            Some(owed) if owed.ask == Ask::Abort => Ok(Verdict::Drop),
+            _ => Err("a row that nobody asked for"),
+        }
+    }
+
+    /// Judges a message that is no row. `front` is as much of it as is there.
+    fn judge(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
+        use Ask::{Abort, Bind, Close, Describe, Execute, FunctionCall, Parse, Query};
+        let whole = front.len() == header.total;
+        match header.tag {
+            backend::ERROR_RESPONSE => return Ok(self.judge_error(position, header, front)),
+            backend::READY_FOR_QUERY => return self.judge_ready(position, header, front),
+            backend::PARAMETER_STATUS => return self.judge_parameter(position, header, front),
+            // The client hears from the backend that serves it, and of what the main backend has to tell.
+            backend::NOTICE_RESPONSE => return Ok(self.judge_notice(position)),
+            backend::NOTIFICATION_RESPONSE => {
+                return Ok(if position == MAIN { Verdict::Relay } else { Verdict::Drop });
+            }
+            _ => {}
+        }
+        let Some(port) = &mut self.ports[position] else { return Ok(Verdict::Drop) };
+        let Some(owed) = port.owed.front().copied() else { return Err("a reply that nobody asked for") };
+        if matches!(header.tag, backend::COPY_BOTH_RESPONSE) || (header.total > BACKEND_CONTROL_BYTES && !whole) {
+            // Only descriptions of very wide rows are long; they pass like rows do.
+            if !matches!(
+                header.tag,
+                backend::ROW_DESCRIPTION | backend::PARAMETER_DESCRIPTION | backend::FUNCTION_CALL_RESPONSE
+            ) {
+                return Err("a message that is out of place");
+            }
+        }
+        let done = match (header.tag, owed.ask) {
+            (backend::PARSE_COMPLETE, Parse)
+            | (backend::BIND_COMPLETE, Bind)
+            | (backend::CLOSE_COMPLETE, Close)
+            | (backend::ROW_DESCRIPTION | backend::NO_DATA, Describe)
+            | (backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::PORTAL_SUSPENDED, Execute) => true,
+            (backend::PARAMETER_DESCRIPTION, Describe)
+            | (backend::FUNCTION_CALL_RESPONSE, FunctionCall)
+            | (backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::ROW_DESCRIPTION, Query | Abort)
+            | (backend::COPY_OUT_RESPONSE | backend::COPY_DONE, Query | Execute) => false,
+            (backend::COPY_IN_RESPONSE, Query | Execute) => {
+                port.enter_copy_in();
+                false
+            }
+            _ => return Err("a reply to something else than what was asked"),
+        };
+        if done {
+            port.answered();
+        }
+        Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
+    }
+
+    fn judge_notice(&self, position: usize) -> Verdict {
+        let speaks = self.ports[position].as_ref().and_then(|port| port.owed.front()).map(|owed| owed.relay);
+        if speaks.unwrap_or(position == MAIN) { Verdict::Relay } else { Verdict::Drop }
+    }
+
+    /// An error ends what was asked; in the extended protocol, everything up to the next Sync with it.
+    fn judge_error(&mut self, position: usize, header: Header, front: &[u8]) -> Verdict {
+        if front.len() < header.total.min(ERROR_PREFIX_BYTES) {
+            return Verdict::More;
+        }
+        let Some(port) = &mut self.ports[position] else { return Verdict::Drop };
+        let head = ErrorHead::parse(&front[HEADER_BYTES..]);
+        port.copy_in = false;
+        if head.fatal {
+            port.dying = true;
+            // What the main backend says last is what the client hears last; a standby's end is not the session's.
+            return if position == MAIN { Verdict::Relay } else { Verdict::Drop };
+        }
+        let Some(owed) = port.owed.front().copied() else {
+            return if position == MAIN { Verdict::Relay } else { Verdict::Drop };
+        };
+        if owed.ask == Ask::Abort {
+            return Verdict::Drop;
+        }
+        let mut relay = owed.relay;
+        if owed.ask.is_extended() {
+            relay |= port.owed.iter().take_while(|owed| owed.ask != Ask::Sync).any(|owed| owed.relay);
+            let synced = port.skip_to_sync();
+            if relay && !synced {
+                self.skipping = true;
+            }
+        }
+        if relay {
+            self.loud_error = true;
+            Verdict::Relay
+        } else {
+            port.silent_error = true;
+            Verdict::Drop
+        }
+    }
+
+    fn judge_ready(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
+        if front.len() < header.total && header.total == HEADER_BYTES + 1 {
+            return Ok(Verdict::More);
+        }
+        let Some(port) = &mut self.ports[position] else { return Ok(Verdict::Drop) };
+        let status = match front.get(HEADER_BYTES..) {
+            Some(&[byte]) => TransactionStatus::from_byte(byte).ok_or("an unknown transaction status")?,
+            _ => return Err("a ReadyForQuery of the wrong length"),
+        };
+        match port.owed.front().copied() {
+            Some(owed) if owed.ask.ends_ready() => {
+                port.link.status = status;
+                port.copy_in = false;
+                port.answered();
+                Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
+            }
+            // The answer to a Sync that was taken for part of a copy which had just failed.
+            _ if port.swallowed_sync => {
+                port.muddled = true;
+                port.link.status = status;
+                Ok(Verdict::Relay)
+            }
+            _ => Err("a ReadyForQuery that nobody asked for"),
+        }
+    }
+
+    fn judge_parameter(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
+        if header.total > BACKEND_CONTROL_BYTES {
+            return Err("a ParameterStatus of absurd length");
+        }
+        if front.len() < header.total {
+            return Ok(Verdict::More);
+        }
+        let Some(port) = &mut self.ports[position] else { return Ok(Verdict::Drop) };
+        let node = port.node;
+        let Ok(told) = port.link.note_parameter(&front[HEADER_BYTES..]) else {
+            return Err("more parameters than can be kept");
+        };
+        let role = match told {
+            Some((b"in_hot_standby", value)) => Some(Report::Role { node, standby: value == b"on" }),
+            _ => None,
+        };
+        port.dialect = port.link.parameters.dialect();
+        if let Some(role) = role {
+            self.report(role);
+        }
+        Ok(if position == MAIN { Verdict::Relay } else { Verdict::Drop })
+    }
+
+    /// A backend broke the protocol: nothing it says is believed any more, and only its own session suffers.
+    fn hostile(&mut self, position: usize, what: impl core::fmt::Display) {
+        let Some(port) = &mut self.ports[position] else { return };
+        port.muddled = true;
+        let fault = Fault::hostile(format!("backend {} broke the protocol: {what}", port.node));
+        self.end(Some(fault));
+    }
+
+    /// A backend's connection is gone.
+    pub(super) fn node_gone(&mut self, position: usize, why: &Closed) {
+        let Some(port) = self.ports[position].take() else { return };
+        self.report(Report::Unreachable { node: port.node });
+        if self.is_over() {
+            return;
+        }
+        if position == MAIN {
+            return self.main_gone(&port, why);
+        }
+        self.statements.port_gone(Target::BALANCE);
+        self.last = Target::MAIN;
+        if self.mid_client == Some(BALANCE) || (self.client.rest.bytes > 0 && self.client.rest_to == Target::BALANCE) {
+            // Half a message is with the client or with the standby: neither can be brought back into step.
+            self.mid_client = self.mid_client.filter(|speaker| *speaker != BALANCE);
+            return if port.rest.bytes > 0 { self.end(None) } else { self.end(Some(standby_gone(&port, why))) };
+        }
+        self.answer_for(&port, why);
+    }
+
+    fn main_gone(&mut self, port: &super::Port, why: &Closed) {
+        if port.dying || self.mid_client == Some(MAIN) {
+            // The client has the backend's own last words, or half of a row: there is nothing to add.
+            return self.end(None);
+        }
+        let fault = if self.committing && !port.owed.is_empty() {
+            Fault::new(Culprit::Backend, b"08007", "the connection to the primary was lost during COMMIT")
+                .detail("It is not known whether the transaction was committed.")
+                .hint("Look for its effects before you repeat it.")
+        } else {
+            Fault::new(Culprit::Backend, b"08006", format!("the connection to backend {} was lost", port.node))
+                .detail(words(why))
+        };
+        self.end(Some(fault));
+    }
+
+    /// Gives the client an honest error for each request that a lost standby still owed an answer.
+    fn answer_for(&mut self, port: &super::Port, why: &Closed) {
+        let mut out = Vec::new();
+        let mut failed = false;
+        for owed in port.owed.iter().filter(|owed| owed.relay && owed.ask != Ask::CopyEnd) {
+            if !failed && owed.ask != Ask::Sync {
+                build::error(&mut out, Severity::Error, &standby_gone(port, why));
+                failed = true;
+                self.lost_reply = true;
+            }
+            if owed.ask.ends_ready() {
+                let status = match self.transaction_status() {
+                    TransactionStatus::Idle => TransactionStatus::Idle,
+                    // The main backend's block is aborted before anything else is sent to it.
+                    _ => TransactionStatus::Failed,
+                };
+                build::ready_for_query(&mut out, status);
+                failed = false;
+            }
+        }
+        self.skipping |= failed;
+        self.client.queue.push(Bytes::from(out));
+    }
+}
+
+fn standby_gone(port: &super::Port, why: &Closed) -> Fault {
+    Fault::new(Culprit::Backend, b"08006", format!("standby {} was lost while it answered", port.node))
+        .detail(words(why))
+        .hint("Nothing was changed by the statement; it can be repeated.")
+}
+
+fn words(why: &Closed) -> alloc::string::String {
+    match why {
+        Closed::End => "The server closed the connection.".into(),
+        Closed::Broken(words) => words.clone(),
+    }
+}

@@ -1,0 +1,188 @@
+//! What follows once an input has been dealt with: ports are brought into step, links let go, held input resumed.
+
+use super::port::{Ask, Target};
+use super::{BALANCE, MAIN, Session, SessionEvent, Shutdown, Timer};
+use crate::fault::{Culprit, Fault};
+use crate::limits::WRITE_QUEUE_BYTES;
+use crate::sql::Effect;
+use crate::time::Instant;
+use crate::wire::{TransactionStatus, build};
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// What a statement means for prepared ones, once it has succeeded.
+#[derive(Clone, Debug)]
+pub(super) enum Afterwards {
+    /// One is gone.
+    Forget(Vec<u8>),
+    /// All are gone.
+    ForgetAll,
+}
+
+impl Afterwards {
+    pub(super) fn of(effect: &Effect<'_>) -> Option<Self> {
+        match effect {
+            Effect::Deallocate { name } => Some(Self::Forget(name.bytes().collect())),
+            Effect::DeallocateAll | Effect::DiscardAll => Some(Self::ForgetAll),
+            _ => None,
+        }
+    }
+}
+
+/// A statement that fails: it aborts the block of a port whose partner's block has failed.
+const ABORT_BLOCK: &str = "pgconvoy aborts this transaction block because it failed on another node";
+
+impl Session {
+    /// Brings everything into step after an input.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            if self.is_over() {
+                return;
+            }
+            if self.shutdown == Some(Shutdown::Now) {
+                let fault = Fault::new(Culprit::Proxy, b"57P01", "terminating connection due to administrator command");
+                return self.end(Some(fault));
+            }
+            if !self.phase.is_serving() {
+                return;
+            }
+            self.flush_notices();
+            if self.is_quiet() {
+                self.quiet();
+            }
+            if self.client.held.is_empty() || !self.can_resume() {
+                return;
+            }
+            let before = self.client.held.len();
+            self.read_held();
+            if self.client.held.len() == before {
+                return;
+            }
+            self.idle_since = now;
+        }
+    }
+
+    /// Whether held input may be looked at again: not while a backend's queue is full.
+    fn can_resume(&self) -> bool {
+        self.cancels == 0
+            && self.showing.is_none()
+            && self.ports.iter().flatten().all(|port| port.queue.len() < WRITE_QUEUE_BYTES)
+    }
+
+    /// Nothing is owed: transaction states are known, and compared.
+    fn quiet(&mut self) {
+        self.stateful = false;
+        self.committing = false;
+        if let Some(afterwards) = self.afterwards.take()
+            && !self.loud_error
+        {
+            match afterwards {
+                Afterwards::Forget(name) => self.statements.closed(&name),
+                Afterwards::ForgetAll => self.statements.all_closed(),
+            }
+        }
+        if self.ports.iter().flatten().any(|port| port.unsynced) {
+            return;
+        }
+        if self.transaction_status() == TransactionStatus::Idle {
+            self.wrote = false;
+            self.statements.transaction_over();
+        }
+        if self.lost_reply {
+            self.lost_reply = false;
+            if self.transaction_status() == TransactionStatus::InBlock {
+                self.inject(MAIN, ABORT_BLOCK);
+            }
+        }
+        self.align();
+        self.part();
+    }
+
+    /// A block that failed on one port must not go on, and not commit, on the other; one that ended on the main port
+    /// must not linger on the other.
+    fn align(&mut self) {
+        let (Some(main), Some(balance)) = (&self.ports[MAIN], &self.ports[BALANCE]) else { return };
+        use TransactionStatus::{Failed, Idle, InBlock};
+        match (main.link.status, balance.link.status) {
+            (InBlock, Failed) => self.inject(MAIN, ABORT_BLOCK),
+            (Failed, InBlock) => self.inject(BALANCE, ABORT_BLOCK),
+            (Idle, InBlock | Failed) => self.inject(BALANCE, "ROLLBACK"),
+            _ => {}
+        }
+    }
+
+    fn inject(&mut self, position: usize, text: &str) {
+        if let Some(port) = &mut self.ports[position] {
+            let mut out = Vec::new();
+            build::query(&mut out, text);
+            port.queue.push(Bytes::from(out));
+            port.asked(Ask::Abort, false);
+            // What comes next must not overtake it on the other port.
+            self.stateful = true;
+        }
+    }
+
+    /// Lets go of the load-balance node once it is out of step, or not of use any more.
+    fn part(&mut self) {
+        let Some(balance) = &mut self.ports[BALANCE] else { return };
+        balance.leaving |= balance.silent_error || balance.dying;
+        if balance.leaving && balance.owed.is_empty() && self.mid_client != Some(BALANCE) && !self.releasing {
+            self.releasing = true;
+            self.statements.port_gone(Target::BALANCE);
+            self.last = Target::MAIN;
+            let node = balance.node;
+            self.events.push_back(SessionEvent::Release { node });
+        }
+    }
+
+    /// Notices of pgconvoy's own go out between two messages.
+    fn flush_notices(&mut self) {
+        if self.mid_client.is_none() && !self.notices.is_empty() {
+            let notices = core::mem::take(&mut self.notices);
+            self.client.queue.push(notices.into());
+        }
+    }
+
+    pub(super) fn timer_fired(&mut self, timer: Timer, now: Instant) {
+        match timer {
+            Timer::Authentication => {
+                let fault = Fault::new(Culprit::Client, b"08006", "canceling authentication due to timeout");
+                self.end(Some(fault));
+            }
+            Timer::BalanceWait => self.balance_overdue(now),
+            Timer::ClientIdle => {
+                let fault = Fault::new(Culprit::Client, b"57P05", "terminating connection due to client_idle_limit");
+                self.end(Some(fault));
+            }
+        }
+    }
+
+    /// The client is gone: what it asked for is cancelled, so that its locks are free soon.
+    pub(super) fn client_gone(&mut self) {
+        self.client.gone = true;
+        self.client.queue.clear();
+        self.client.held.clear();
+        if !self.is_over() {
+            self.cancel_running();
+            self.end(None);
+        }
+    }
+
+    /// Cancels what runs on any port.
+    pub(super) fn cancel_running(&mut self) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        let mut any = false;
+        for port in self.ports.iter().flatten().filter(|port| !port.owed.is_empty()) {
+            any = true;
+            self.cancels += 1;
+            self.events.push_back(SessionEvent::Cancel {
+                node: port.node,
+                process_id: port.link.process_id,
+                key: port.link.cancel_key.clone(),
+            });
+        }
+        any
+    }
+}

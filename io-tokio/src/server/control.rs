@@ -1,0 +1,204 @@
+//! The control task: it keeps the cluster's state, probes nodes, and gives workers their orders.
+
+use super::links::{connect_and_log_in, converse};
+use super::settings::{BackendSettings, Settings};
+use super::shared::Shared;
+use super::worker::{News, Orders};
+use crate::env::Env;
+use pgconvoy_core::auth::scram::KeyCache;
+use pgconvoy_core::cluster::{Cluster, ClusterEvent, Probe};
+use pgconvoy_core::link::{Link, Login, Outcome};
+use pgconvoy_core::node::{Health, NodeId, NodeView, Role};
+use pgconvoy_core::session::Shutdown;
+use pgconvoy_core::time::Instant;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+/// How often the queue for places is looked at for those who have waited for too long.
+const GATE_PERIOD: Duration = Duration::from_millis(250);
+
+/// The control task's state.
+pub(super) struct Control<E: Env> {
+    env: E,
+    settings: Settings,
+    shared: Arc<Shared<E::Parcel>>,
+    cluster: RefCell<Cluster>,
+    orders: watch::Sender<Orders>,
+    changed: Notify,
+    keys: RefCell<KeyCache>,
+    probe_login: Option<Arc<Login>>,
+}
+
+impl<E: Env> Control<E> {
+    pub(super) fn new(
+        env: E,
+        settings: Settings,
+        shared: Arc<Shared<E::Parcel>>,
+        cluster: Cluster,
+        orders: watch::Sender<Orders>,
+    ) -> Rc<Self> {
+        let probe = &settings.probe;
+        let probe_login = (!probe.user.is_empty()).then(|| {
+            Arc::new(Login {
+                user: probe.user.clone().into_bytes(),
+                database: probe.database.clone().into_bytes(),
+                parameters: b"application_name\0pgconvoy\0".to_vec(),
+                password: probe.password.clone(),
+            })
+        });
+        Rc::new(Self {
+            env,
+            settings,
+            shared,
+            cluster: RefCell::new(cluster),
+            orders,
+            changed: Notify::new(),
+            keys: RefCell::new(KeyCache::new()),
+            probe_login,
+        })
+    }
+
+    /// Starts what runs for the life of the process.
+    pub(super) fn start(self: &Rc<Self>, news: mpsc::UnboundedReceiver<News>) {
+        spawn_local(Rc::clone(self).hear(news));
+        spawn_local(Rc::clone(self).watch());
+        spawn_local(Rc::clone(self).watch_gate());
+    }
+
+    async fn hear(self: Rc<Self>, mut news: mpsc::UnboundedReceiver<News>) {
+        while let Some(news) = news.recv().await {
+            let now = self.env.now();
+            match news {
+                News::Role(node, standby) => self.cluster.borrow_mut().handle_role(node, standby, now),
+                News::Suspicion(node) => self.cluster.borrow_mut().handle_suspicion(node, now),
+            }
+            self.drain();
+            self.changed.notify_one();
+        }
+    }
+
+    async fn watch(self: Rc<Self>) {
+        loop {
+            let now = self.env.now();
+            self.cluster.borrow_mut().handle_timeout(now);
+            self.drain();
+            let next = self.cluster.borrow().poll_timeout().unwrap_or(Instant::FAR);
+            let pause = next.since(now).min(Duration::from_secs(3600));
+            // Either the time comes or something changes: both lead to another look.
+            let _either = timeout(pause, self.changed.notified()).await;
+        }
+    }
+
+    async fn watch_gate(self: Rc<Self>) {
+        loop {
+            sleep(GATE_PERIOD).await;
+            self.shared.expire_waiters(self.env.now());
+        }
+    }
+
+    /// New sessions get what a new configuration says.
+    pub(super) fn reload(&self, settings: Settings) {
+        self.orders.send_modify(|orders| orders.setup = settings.session);
+        tracing::info!("the configuration has been read again");
+    }
+
+    /// Tells every worker to stop accepting clients, and what becomes of those that are there.
+    pub(super) fn order_shutdown(&self, how: Shutdown) {
+        self.orders.send_modify(|orders| orders.shutdown = Some(how));
+    }
+
+    /// Sessions of all workers.
+    pub(super) fn sessions(&self) -> usize {
+        self.shared.with_sessions(|sessions| sessions.len())
+    }
+
+    fn drain(self: &Rc<Self>) {
+        loop {
+            let event = self.cluster.borrow_mut().poll_event();
+            match event {
+                None => return,
+                Some(ClusterEvent::Probe(node)) => {
+                    let control = Rc::clone(self);
+                    spawn_local(async move {
+                        let found = control.probe(node).await;
+                        let now = control.env.now();
+                        control.cluster.borrow_mut().handle_probe(node, found, now);
+                        control.drain();
+                        control.changed.notify_one();
+                    });
+                }
+                Some(ClusterEvent::View(view)) => {
+                    self.orders.send_modify(|orders| orders.view = view);
+                }
+                Some(ClusterEvent::Changed(node)) => {
+                    self.shared.note_change(node.id);
+                    self.log_change(&node);
+                }
+            }
+        }
+    }
+
+    fn log_change(&self, node: &NodeView) {
+        let Some(backend) = self.backend(node.id) else { return };
+        let role = match node.role {
+            Role::Primary => "primary",
+            Role::Standby => "standby",
+            Role::Unknown => "unknown",
+        };
+        let (id, host, port) = (node.id, &backend.hostname, backend.port);
+        match node.health {
+            Health::Down => tracing::warn!("backend {id} ({host}:{port}, {role}) cannot be reached"),
+            _ => tracing::info!("backend {id} ({host}:{port}) is up, role {role}"),
+        }
+    }
+
+    fn backend(&self, node: NodeId) -> Option<&BackendSettings> {
+        self.settings.backends.iter().find(|backend| backend.id == node)
+    }
+
+    async fn probe(&self, node: NodeId) -> Probe {
+        match timeout(self.settings.connect_timeout, self.ask(node)).await {
+            Ok(found) => found,
+            Err(_) => Probe::Unreachable,
+        }
+    }
+
+    async fn ask(&self, node: NodeId) -> Probe {
+        let Some(backend) = self.backend(node) else { return Probe::Unreachable };
+        let Some(login) = &self.probe_login else {
+            return match self.env.connect(&backend.address).await {
+                Ok(_) => Probe::Alive,
+                Err(_) => Probe::Unreachable,
+            };
+        };
+        let mut random = [0; 24];
+        self.env.entropy(&mut random);
+        let nonce = random.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+        match connect_and_log_in(&self.env, backend, Arc::clone(login), nonce, &self.keys).await {
+            Err(refused) if refused.unreachable => Probe::Unreachable,
+            Err(refused) => {
+                tracing::debug!("backend {node} does not let the probe in: {}", refused.fault.message);
+                Probe::Alive
+            }
+            Ok((mut link, mut stream)) => {
+                link.ask("SELECT pg_catalog.pg_is_in_recovery()");
+                converse(&mut link, &mut stream, &self.keys).await;
+                verdict(&link)
+            }
+        }
+    }
+}
+
+fn verdict(link: &Link) -> Probe {
+    match (link.outcome(), link.answer()) {
+        (Outcome::Ready, Some(b"t")) => Probe::Answered { standby: true },
+        (Outcome::Ready, Some(b"f")) => Probe::Answered { standby: false },
+        (Outcome::Ready, _) => Probe::Alive,
+        _ => Probe::Unreachable,
+    }
+}

@@ -1,0 +1,420 @@
+//! Drives one session: sockets, mail and time in, bytes and wishes out. It decides nothing.
+
+use super::mailbox::{Grant, Mail, Mailbox};
+use super::worker::Worker;
+use crate::env::Env;
+use bytes::{Bytes, BytesMut};
+use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, LINGER_MS, READ_BYTES};
+use pgconvoy_core::node::NodeId;
+use pgconvoy_core::session::{Closed, Peer, Session, SessionEvent};
+use pgconvoy_core::time::{Duration, Instant};
+use pgconvoy_core::wire::WriteQueue;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+use tokio_util::io::poll_read_buf;
+
+/// Rounds of work before other sessions of the worker have their turn.
+const ROUNDS: usize = 16;
+/// Chunks of one vectored write.
+const CHUNKS: usize = 16;
+
+/// A session with its sockets.
+pub(super) struct Drive<E: Env> {
+    pub worker: Rc<Worker<E>>,
+    pub session: Session,
+    pub mailbox: Rc<Mailbox<E::Stream>>,
+    client: Option<E::Stream>,
+    nodes: Vec<(NodeId, E::Stream)>,
+    timer: Option<Pin<Box<Sleep>>>,
+    timer_at: Instant,
+    /// Set once the session is over.
+    ending: Option<Ending>,
+    pub key: Option<(i32, Bytes)>,
+    pub has_slot: bool,
+    /// Those who asked for a cancel that is under way: dropping them tells them that it is done.
+    cancels: Vec<oneshot::Sender<()>>,
+    cancels_out: u32,
+}
+
+/// How far the farewell has come.
+struct Ending {
+    /// The client is owed a word before its connection is closed.
+    farewell: bool,
+    /// The writing side is closed.
+    shut: bool,
+    /// A request to cancel is on its way for the client.
+    waiting: bool,
+    deadline: Instant,
+}
+
+impl<E: Env> Drive<E> {
+    pub(super) fn new(
+        worker: Rc<Worker<E>>,
+        session: Session,
+        mailbox: Rc<Mailbox<E::Stream>>,
+        client: E::Stream,
+    ) -> Self {
+        Self {
+            worker,
+            session,
+            mailbox,
+            client: Some(client),
+            nodes: Vec::new(),
+            timer: None,
+            timer_at: Instant::FAR,
+            ending: None,
+            key: None,
+            has_slot: false,
+            cancels: Vec::new(),
+            cancels_out: 0,
+        }
+    }
+
+    fn poll_mail(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(mail) = self.mailbox.take() {
+            any = true;
+            match mail {
+                Mail::Slot(slot) => {
+                    self.has_slot |= slot.is_ok();
+                    self.session.handle_slot(slot, now);
+                }
+                Mail::Grant(node, grant) => self.granted(node, *grant, now),
+                Mail::Cancel(done) => {
+                    if self.session.handle_cancel(now) {
+                        self.cancels.push(done);
+                    }
+                }
+                Mail::CancelDone => {
+                    self.cancels_out -= 1;
+                    if self.cancels_out == 0 {
+                        self.cancels.clear();
+                    }
+                    self.session.handle_cancel_done(now);
+                }
+                Mail::View(view) => self.session.handle_view(&view, now),
+                Mail::Shutdown(how) => self.session.handle_shutdown(how, now),
+                Mail::Rows(rows) => self.session.handle_show(&rows, now),
+                Mail::CancelOtherDone => {
+                    if let Some(ending) = &mut self.ending {
+                        ending.waiting = false;
+                    }
+                }
+            }
+            self.poll_events(now);
+        }
+        any
+    }
+
+    fn granted(&mut self, node: NodeId, grant: Grant<E::Stream>, now: Instant) {
+        match grant {
+            Ok((link, stream)) => match self.session.handle_grant(node, Ok(link), now) {
+                None => self.nodes.push((node, stream)),
+                Some(unwanted) => self.worker.give_back(unwanted, stream, true),
+            },
+            Err(refused) => {
+                let none = self.session.handle_grant(node, Err(refused), now);
+                debug_assert!(none.is_none(), "a refusal brought a link");
+            }
+        }
+    }
+
+    /// Grants the session's wishes. True when there were any.
+    fn poll_events(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(event) = self.session.poll_event() {
+            any = true;
+            match event {
+                SessionEvent::WantSlot => self.worker.want_slot(&self.mailbox),
+                SessionEvent::Acquire { node, login } => self.worker.acquire(node, login, &self.mailbox),
+                SessionEvent::Release { node } => self.release(node),
+                SessionEvent::CancelOther { process_id, secret } => {
+                    self.worker.cancel_other(process_id, secret, &self.mailbox);
+                    self.begin_end(false, true, now);
+                }
+                SessionEvent::Cancel { node, process_id, key } => {
+                    self.cancels_out += 1;
+                    self.worker.cancel(node, process_id, &key, &self.mailbox);
+                }
+                SessionEvent::LoggedIn { process_id, secret } => {
+                    let key = (process_id, secret);
+                    self.worker.logged_in(self.mailbox.id, &self.session, key.clone());
+                    self.key = Some(key);
+                }
+                SessionEvent::Show(kind) => self.worker.show(kind, &self.mailbox),
+                SessionEvent::Report(report) => self.worker.report(&self.session, report),
+                SessionEvent::Close(fault) => {
+                    if let Some(fault) = &fault {
+                        self.worker.log_fault(&self.session, fault);
+                    }
+                    self.begin_end(fault.is_some(), false, now);
+                }
+            }
+        }
+        any
+    }
+
+    fn release(&mut self, node: NodeId) {
+        let stream = self.nodes.iter().position(|(known, _)| *known == node).map(|at| self.nodes.swap_remove(at).1);
+        if let (Some((link, reusable)), Some(stream)) = (self.session.take_link(node), stream) {
+            self.worker.release(link, stream, reusable);
+        }
+    }
+
+    /// The session is over: links go at once, the client after what is queued for it.
+    fn begin_end(&mut self, farewell: bool, waiting: bool, now: Instant) {
+        match &mut self.ending {
+            Some(ending) => ending.farewell |= farewell,
+            None => {
+                let patience = if waiting { CANCEL_TIMEOUT_MS } else { LINGER_MS };
+                let deadline = now.after(Duration::from_millis(patience));
+                self.ending = Some(Ending { farewell, shut: false, waiting, deadline });
+            }
+        }
+        if !waiting {
+            while let Some((node, _)) = self.nodes.first() {
+                self.release(*node);
+            }
+        }
+    }
+
+    fn poll_writes(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut progress = false;
+        let mut broken = None;
+        for (node, stream) in &mut self.nodes {
+            let Some(queue) = self.session.writes(Peer::Node(*node)) else { continue };
+            match write(stream, queue, cx) {
+                Ok(wrote) => progress |= wrote,
+                Err(error) => broken = Some((*node, error)),
+            }
+        }
+        if let (Some(client), Some(queue)) = (&mut self.client, self.session.writes(Peer::Client)) {
+            match write(client, queue, cx) {
+                Ok(wrote) => progress |= wrote,
+                Err(_) => {
+                    self.client_lost(now);
+                    progress = true;
+                }
+            }
+        }
+        if let Some((node, error)) = broken {
+            self.node_lost(node, Closed::Broken(error.to_string()), now);
+            progress = true;
+        }
+        progress
+    }
+
+    fn poll_reads(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut progress = false;
+        let mut at = 0;
+        while at < self.nodes.len() {
+            let node = self.nodes[at].0;
+            at += 1;
+            if !self.session.wants_read(Peer::Node(node)) {
+                continue;
+            }
+            let read = {
+                let mut scratch = self.worker.scratch.borrow_mut();
+                read(&mut self.nodes[at - 1].1, &mut scratch, cx)
+            };
+            match read {
+                Poll::Pending => {}
+                Poll::Ready(Ok(0)) => {
+                    self.node_lost(node, Closed::End, now);
+                    return true;
+                }
+                Poll::Ready(Ok(_)) => {
+                    let mut scratch = self.worker.scratch.borrow_mut();
+                    self.session.handle_read(Peer::Node(node), &mut scratch, now);
+                    progress = true;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.node_lost(node, Closed::Broken(error.to_string()), now);
+                    return true;
+                }
+            }
+        }
+        progress | self.poll_client(cx, now)
+    }
+
+    fn poll_client(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(client) = &mut self.client else { return false };
+        if !self.session.wants_read(Peer::Client) {
+            return false;
+        }
+        let mut scratch = self.worker.scratch.borrow_mut();
+        match read(client, &mut scratch, cx) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(0) | Err(_)) => {
+                drop(scratch);
+                self.client_lost(now);
+                true
+            }
+            Poll::Ready(Ok(_)) => {
+                self.session.handle_read(Peer::Client, &mut scratch, now);
+                true
+            }
+        }
+    }
+
+    fn client_lost(&mut self, now: Instant) {
+        self.client = None;
+        self.session.handle_closed(Peer::Client, Closed::End, now);
+    }
+
+    fn node_lost(&mut self, node: NodeId, why: Closed, now: Instant) {
+        self.nodes.retain(|(known, _)| *known != node);
+        self.session.handle_closed(Peer::Node(node), why, now);
+        self.worker.link_lost(node);
+    }
+
+    /// True when the next deadline has passed and was dealt with.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let wanted = match &self.ending {
+            Some(ending) => Some(ending.deadline),
+            None => self.session.poll_timeout().map(|(at, _)| at),
+        };
+        let Some(wanted) = wanted else { return false };
+        if wanted <= now {
+            if self.ending.is_some() {
+                self.client = None;
+            } else {
+                self.session.handle_timeout(now);
+            }
+            return true;
+        }
+        // A timer that fires too early is set again then: deadlines mostly move away, and moving a timer costs.
+        if self.timer.is_none() || self.timer_at > wanted {
+            let sleep = Box::pin(tokio::time::sleep(wanted.since(now)));
+            self.timer = Some(sleep);
+            self.timer_at = wanted;
+        }
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            self.timer = None;
+            self.timer_at = Instant::FAR;
+            return true;
+        }
+        false
+    }
+
+    /// Says farewell. True when the session can be forgotten.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(ending) = &mut self.ending else { return false };
+        if self.cancels_out > 0 {
+            return false;
+        }
+        let Some(client) = &mut self.client else { return true };
+        if ending.waiting || self.session.writes(Peer::Client).is_some_and(|queue| !queue.is_empty()) {
+            return false;
+        }
+        if !ending.farewell {
+            return true;
+        }
+        if !ending.shut {
+            match Pin::new(&mut *client).poll_shutdown(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Err(_)) => return true,
+                Poll::Ready(Ok(())) => ending.shut = true,
+            }
+        }
+        // What the client still sends is read away: closing on unread input would take the last words back.
+        loop {
+            let mut scratch = self.worker.scratch.borrow_mut();
+            scratch.clear();
+            match read(client, &mut scratch, cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0) | Err(_)) => return true,
+                Poll::Ready(Ok(_)) => scratch.clear(),
+            }
+        }
+    }
+}
+
+impl<E: Env> Future for Drive<E> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.mailbox.wake_with(cx.waker());
+        let now = this.worker.env.now();
+        for _ in 0..ROUNDS {
+            let mut progress = this.poll_mail(now);
+            progress |= this.poll_reads(cx, now);
+            progress |= this.poll_events(now);
+            progress |= this.poll_writes(cx, now);
+            progress |= this.poll_events(now);
+            if this.poll_end(cx) {
+                return Poll::Ready(());
+            }
+            if !progress && !this.poll_timer(cx, now) {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<E: Env> Drop for Drive<E> {
+    fn drop(&mut self) {
+        // Also after a panic in the session (F89): nothing of it may leak.
+        for (node, _) in std::mem::take(&mut self.nodes) {
+            self.worker.link_lost(node);
+        }
+        for mail in self.mailbox.close() {
+            self.worker.undelivered(mail);
+        }
+        self.worker.ended(self.mailbox.id, self.key.take(), self.has_slot);
+    }
+}
+
+fn read<S: tokio::io::AsyncRead + Unpin>(
+    stream: &mut S,
+    scratch: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    debug_assert!(scratch.is_empty(), "the scratch buffer is handed on empty");
+    scratch.reserve(READ_BYTES);
+    poll_read_buf(Pin::new(stream), cx, scratch)
+}
+
+/// Writes what can be written now. True when anything was.
+fn write<S: AsyncWrite + Unpin>(stream: &mut S, queue: &mut WriteQueue, cx: &mut Context<'_>) -> io::Result<bool> {
+    let mut progress = false;
+    while !queue.is_empty() {
+        let written = {
+            let mut chunks: [&[u8]; CHUNKS] = [&[]; CHUNKS];
+            let count = queue.chunks(&mut chunks);
+            if count == 1 {
+                Pin::new(&mut *stream).poll_write(cx, chunks[0])
+            } else {
+                let slices = chunks.map(io::IoSlice::new);
+                Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count])
+            }
+        };
+        match written {
+            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(written)) => {
+                queue.advance(written);
+                progress = true;
+            }
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => {
+                // The rest would keep the worker's whole read buffer alive: a small one moves out.
+                if queue.len() < READ_BYTES / 2 {
+                    queue.detach();
+                }
+                break;
+            }
+        }
+    }
+    Ok(progress)
+}

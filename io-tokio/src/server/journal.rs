@@ -1,0 +1,69 @@
+//! What sessions write to the log, in pgpool's words. Nothing here runs unless it is asked for.
+
+use super::settings::Settings;
+use crate::config::Level;
+use crate::log::{Report, Speaker};
+use pgconvoy_core::fault::{Culprit, Fault};
+use pgconvoy_core::link::{Link, Login};
+use pgconvoy_core::node::NodeId;
+use pgconvoy_core::session::Session;
+use pgconvoy_core::wire::startup;
+
+fn speaker(login: Option<&Login>) -> Speaker {
+    let mut speaker = Speaker::session(std::process::id());
+    if let Some(login) = login {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let name = startup::pairs(&login.parameters).filter(|(name, _)| *name == b"application_name").last();
+        let name = name.map(|(_, value)| text(value));
+        speaker.log_in(name.as_deref(), &text(&login.user), &text(&login.database));
+    }
+    speaker
+}
+
+fn of(session: &Session) -> Speaker {
+    let mut speaker = speaker(session.login().map(AsRef::as_ref));
+    let name = session.links().next().and_then(|link| link.parameters.get(b"application_name"));
+    if let Some(name) = name {
+        speaker.set_application_name(&String::from_utf8_lossy(name));
+    }
+    speaker
+}
+
+/// `log_per_node_statement`.
+pub(super) fn per_node(session: &Session, node: NodeId, process_id: i32, text: &str) {
+    of(session).node_statement(node.0.into(), process_id.unsigned_abs(), text);
+}
+
+/// `log_statement`.
+pub(super) fn statement(session: &Session, text: &str) {
+    of(session).say(Level::Log, format_args!("statement: {text}"));
+}
+
+/// `log_client_messages`.
+pub(super) fn message(session: &Session, message: &str, detail: &str) {
+    let detail = Some(detail).filter(|detail| !detail.is_empty());
+    of(session).report(Report { level: Level::Log, message: format_args!("{message}"), detail, hint: None });
+}
+
+/// Why a session ended, if not in order.
+pub(super) fn fault(session: &Session, fault: &Fault) {
+    let level = if fault.culprit == Culprit::Client { Level::Log } else { Level::Warning };
+    of(session).report(Report {
+        level,
+        message: format_args!("session ended: {}", fault.message),
+        detail: fault.detail.as_deref(),
+        hint: fault.hint.as_deref(),
+    });
+}
+
+/// `log_per_node_statement` of the reset queries, as pgpool logs them.
+pub(super) fn washing(settings: &Settings, link: &Link, queries: &[String]) {
+    if settings.session.report_per_node {
+        let speaker = speaker(Some(&link.login));
+        for query in queries {
+            if !query.eq_ignore_ascii_case("abort") {
+                speaker.node_statement(link.node.0.into(), link.process_id.unsigned_abs(), query);
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Errands with backends: opening a link, washing one, sending a cancel request, probing a node.
+
+use super::mailbox::{Mail, Mailbox};
+use super::settings::BackendSettings;
+use super::shared::{LinkInfo, SessionId};
+use super::worker::{News, Worker, timed_out};
+use crate::env::Env;
+use bytes::{Bytes, BytesMut};
+use pgconvoy_core::auth::scram::KeyCache;
+use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, READ_BYTES, RESET_TIMEOUT_MS};
+use pgconvoy_core::link::{Link, Login, Outcome, Refused};
+use pgconvoy_core::node::NodeId;
+use pgconvoy_core::wire::build;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// Opens a link and delivers it, or tells why there is none.
+pub(super) async fn open<E: Env>(
+    worker: Rc<Worker<E>>,
+    node: NodeId,
+    login: Arc<Login>,
+    mailbox: Rc<Mailbox<E::Stream>>,
+) {
+    let opened = login_at(&worker, node, login).await;
+    match opened {
+        Ok((link, stream)) => worker.deliver(&mailbox, Mail::Grant(node, Box::new(Ok((link, stream))))),
+        Err(refused) => {
+            worker.link_lost(node);
+            worker.deliver(&mailbox, Mail::Grant(node, Box::new(Err(refused))));
+        }
+    }
+}
+
+async fn login_at<E: Env>(
+    worker: &Rc<Worker<E>>,
+    node: NodeId,
+    login: Arc<Login>,
+) -> Result<(Link, E::Stream), Refused> {
+    let settings = &worker.shared.settings;
+    let Some(backend) = settings.backends.iter().find(|backend| backend.id == node) else {
+        return Err(Refused::unreachable(node, "it is not configured any more"));
+    };
+    let connect = connect_and_log_in(&worker.env, backend, login, worker.nonce(), &worker.keys);
+    match timeout(settings.connect_timeout, connect).await {
+        Ok(opened) => opened,
+        Err(_) => Err(timed_out(node)),
+    }
+}
+
+/// Connects to a backend and logs in there.
+pub(super) async fn connect_and_log_in<E: Env>(
+    env: &E,
+    backend: &BackendSettings,
+    login: Arc<Login>,
+    nonce: String,
+    keys: &std::cell::RefCell<KeyCache>,
+) -> Result<(Link, E::Stream), Refused> {
+    let node = backend.id;
+    let connected = env.connect(&backend.address).await;
+    let mut stream = connected.map_err(|error| Refused::unreachable(node, &error.to_string()))?;
+    let mut link = Link::new(node, login, nonce, env.now());
+    converse(&mut link, &mut stream, keys).await;
+    match link.outcome() {
+        Outcome::Failed(refused) => Err(refused.clone()),
+        _ => Ok((link, stream)),
+    }
+}
+
+/// Carries bytes between a link and its connection until the link is ready or has failed.
+pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    link: &mut Link,
+    stream: &mut S,
+    keys: &std::cell::RefCell<KeyCache>,
+) {
+    let mut buffer = BytesMut::with_capacity(4096);
+    loop {
+        while !link.writes().is_empty() {
+            let mut chunks: [&[u8]; 1] = [&[]];
+            link.writes().chunks(&mut chunks);
+            match stream.write(chunks[0]).await {
+                Ok(written) if written > 0 => link.writes().advance(written),
+                Ok(_) => return link.handle_closed("the connection takes no more bytes"),
+                Err(error) => return link.handle_closed(&error.to_string()),
+            }
+        }
+        if !matches!(link.outcome(), Outcome::Pending) {
+            return;
+        }
+        match stream.read_buf(&mut buffer).await {
+            Ok(0) => link.handle_closed("The server closed the connection."),
+            Ok(_) => link.handle_read(&mut buffer, &mut keys.borrow_mut()),
+            Err(error) => link.handle_closed(&error.to_string()),
+        }
+        debug_assert!(buffer.capacity() <= 2 * READ_BYTES, "a link's buffer grew");
+    }
+}
+
+/// Washes a link after a session and puts it back, or closes it when that fails or takes too long (F25).
+pub(super) async fn wash<E: Env>(worker: Rc<Worker<E>>, mut link: Link, mut stream: E::Stream) {
+    let queries = Arc::clone(&worker.shared.settings.reset_queries);
+    super::journal::washing(&worker.shared.settings, &link, &queries);
+    link.wash(&queries);
+    let bound = Duration::from_millis(RESET_TIMEOUT_MS);
+    let washed = timeout(bound, converse(&mut link, &mut stream, &worker.keys)).await.is_ok();
+    let clean = washed && matches!(link.outcome(), Outcome::Ready);
+    worker.give_back(link, stream, clean);
+}
+
+/// Sends a cancel request and waits until the backend has dealt with it.
+pub(super) async fn send_cancel<E: Env>(worker: &Rc<Worker<E>>, node: NodeId, process_id: i32, key: &Bytes) {
+    let Some(backend) = worker.shared.settings.backends.iter().find(|backend| backend.id == node) else { return };
+    let send = async {
+        let mut stream = worker.env.connect(&backend.address).await?;
+        let mut packet = Vec::new();
+        build::cancel_request(&mut packet, process_id, key);
+        stream.write_all(&packet).await?;
+        let mut rest = [0; 16];
+        // The backend closes the connection once the signal is sent.
+        while stream.read(&mut rest).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    match timeout(Duration::from_millis(CANCEL_TIMEOUT_MS), send).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Ok(Err(error)) => {
+            tracing::info!("could not send a cancel request to backend {node}: {error}");
+            worker.tell_control(News::Suspicion(node));
+        }
+        Err(_) => tracing::info!("backend {node} did not take a cancel request in time"),
+    }
+}
+
+/// A link's line in `SHOW pool_pools`.
+pub(super) fn info(link: &Link, session: Option<SessionId>) -> LinkInfo {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    LinkInfo {
+        node: link.node,
+        database: text(&link.login.database),
+        user: text(&link.login.user),
+        process_id: link.process_id,
+        uses: link.uses,
+        session,
+    }
+}

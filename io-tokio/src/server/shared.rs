@@ -1,0 +1,230 @@
+//! What all workers share: the gate, the cancel keys, the right to open links, counters. None of it is touched per
+//! message.
+
+use super::settings::Settings;
+use bytes::Bytes;
+use pgconvoy_core::fault::Fault;
+use pgconvoy_core::gate::{Entry, Gate};
+use pgconvoy_core::node::NodeId;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+use tokio::sync::{mpsc, oneshot};
+
+/// A session, unique in the life of the process.
+pub type SessionId = u64;
+
+/// A message to a worker from another thread.
+pub(super) enum WorkerMail<P> {
+    /// A client that another worker accepted.
+    Client(P, crate::env::Origin),
+    /// A place has become free for a session that waited.
+    Slot(SessionId, Result<(), Fault>),
+    /// Cancel what runs in a session; the sender is dropped when that is done.
+    Cancel(SessionId, oneshot::Sender<()>),
+    /// Another worker starves for a link of this node.
+    Starving(NodeId),
+    /// The right to open a link of this node has become free.
+    TokenFree(NodeId),
+    /// The idle links are listed, for `SHOW pool_pools`.
+    ListIdle(oneshot::Sender<Vec<LinkInfo>>),
+}
+
+/// A link, for `SHOW pool_pools`.
+#[derive(Clone, Debug)]
+pub struct LinkInfo {
+    /// The backend.
+    pub node: NodeId,
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub user: String,
+    /// Process id of the server process.
+    pub process_id: i32,
+    /// Sessions it has served.
+    pub uses: u32,
+    /// The session that uses it; `None` while idle.
+    pub session: Option<SessionId>,
+}
+
+/// A session, for `SHOW pool_processes`.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// When the client connected, on the wall clock.
+    pub since: SystemTime,
+    /// The database; empty before login.
+    pub database: String,
+    /// The role; empty before login.
+    pub user: String,
+    /// Where the client comes from.
+    pub origin: crate::env::Origin,
+    /// The links in use.
+    pub links: Vec<LinkInfo>,
+    /// The backend that reads go to.
+    pub balance_node: Option<NodeId>,
+}
+
+/// Shared by all workers.
+pub(super) struct Shared<P> {
+    pub settings: Settings,
+    gate: Mutex<Gate>,
+    gate_waiters: Mutex<BTreeMap<SessionId, usize>>,
+    cancel_keys: Mutex<BTreeMap<(i32, Bytes), (usize, SessionId)>>,
+    tokens: Vec<AtomicU32>,
+    selects: Vec<AtomicU64>,
+    /// Sessions of each worker.
+    pub loads: Vec<AtomicU32>,
+    pub workers: Vec<mpsc::UnboundedSender<WorkerMail<P>>>,
+    sessions: Mutex<BTreeMap<SessionId, SessionInfo>>,
+    next_session: AtomicU64,
+    changes: Mutex<BTreeMap<NodeId, SystemTime>>,
+    /// When the server started, on the wall clock.
+    pub started: SystemTime,
+}
+
+/// A panic elsewhere does not make these tables wrong: each is changed in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<P> Shared<P> {
+    pub(super) fn new(settings: Settings, workers: Vec<mpsc::UnboundedSender<WorkerMail<P>>>) -> Arc<Self> {
+        let nodes = settings.backends.iter().map(|backend| usize::from(backend.id.0) + 1).max().unwrap_or(0);
+        Arc::new(Self {
+            gate: Mutex::new(Gate::new(settings.clients, settings.reserved, settings.queue_timeout)),
+            gate_waiters: Mutex::default(),
+            cancel_keys: Mutex::default(),
+            tokens: (0..nodes).map(|_| AtomicU32::new(settings.links_per_node)).collect(),
+            selects: (0..nodes).map(|_| AtomicU64::new(0)).collect(),
+            loads: workers.iter().map(|_| AtomicU32::new(0)).collect(),
+            workers,
+            sessions: Mutex::default(),
+            next_session: AtomicU64::new(1),
+            changes: Mutex::default(),
+            started: SystemTime::now(),
+            settings,
+        })
+    }
+
+    pub(super) fn next_session(&self) -> SessionId {
+        self.next_session.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A session wants a place. `None` when it has to wait: the worker will be told.
+    pub(super) fn arrive(
+        &self,
+        session: SessionId,
+        worker: usize,
+        now: pgconvoy_core::time::Instant,
+    ) -> Option<Result<(), Fault>> {
+        let mut waiters = lock(&self.gate_waiters);
+        match lock(&self.gate).arrive(session, now) {
+            Entry::In => Some(Ok(())),
+            Entry::Refused(fault) => Some(Err(fault)),
+            Entry::Wait => {
+                waiters.insert(session, worker);
+                None
+            }
+        }
+    }
+
+    /// A session is over: the place it had, or waited for, is free.
+    pub(super) fn leave(&self, session: SessionId, had_slot: bool) {
+        if had_slot {
+            return self.leave_slot();
+        }
+        let mut waiters = lock(&self.gate_waiters);
+        if waiters.remove(&session).is_some() {
+            lock(&self.gate).withdraw(session);
+        }
+    }
+
+    /// A place is free.
+    pub(super) fn leave_slot(&self) {
+        let mut waiters = lock(&self.gate_waiters);
+        let mut gate = lock(&self.gate);
+        if let Some(next) = gate.leave()
+            && let Some(worker) = waiters.remove(&next)
+        {
+            self.tell(worker, WorkerMail::Slot(next, Ok(())));
+        }
+    }
+
+    /// Turns away those who have waited for too long. Returns when to come again.
+    pub(super) fn expire_waiters(&self, now: pgconvoy_core::time::Instant) -> Option<pgconvoy_core::time::Instant> {
+        let mut waiters = lock(&self.gate_waiters);
+        let mut gate = lock(&self.gate);
+        while let Some((session, fault)) = gate.expire(now) {
+            if let Some(worker) = waiters.remove(&session) {
+                self.tell(worker, WorkerMail::Slot(session, Err(fault)));
+            }
+        }
+        gate.poll_timeout()
+    }
+
+    /// Takes the right to open one more link of a node.
+    pub(super) fn take_token(&self, node: NodeId) -> bool {
+        let Some(tokens) = self.tokens.get(usize::from(node.0)) else { return false };
+        tokens.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(1)).is_ok()
+    }
+
+    /// Gives back the right to open one link of a node. Workers that wait for it are told by whoever starves.
+    pub(super) fn return_token(&self, node: NodeId) {
+        if let Some(tokens) = self.tokens.get(usize::from(node.0)) {
+            tokens.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(super) fn count_select(&self, node: NodeId) {
+        if let Some(count) = self.selects.get(usize::from(node.0)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn selects(&self, node: NodeId) -> u64 {
+        self.selects.get(usize::from(node.0)).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn register_key(&self, key: (i32, Bytes), worker: usize, session: SessionId) {
+        lock(&self.cancel_keys).insert(key, (worker, session));
+    }
+
+    pub(super) fn forget_key(&self, key: &(i32, Bytes)) {
+        lock(&self.cancel_keys).remove(key);
+    }
+
+    /// Sends a cancel request to the session that owns the key. The receiver ends when it is done; `None` for a key
+    /// that nobody owns.
+    pub(super) fn cancel(&self, process_id: i32, secret: Vec<u8>) -> Option<oneshot::Receiver<()>> {
+        let (worker, session) = *lock(&self.cancel_keys).get(&(process_id, Bytes::from(secret)))?;
+        let (done, wait) = oneshot::channel();
+        self.tell(worker, WorkerMail::Cancel(session, done));
+        Some(wait)
+    }
+
+    /// Sends a message to a worker. One that has ended needs none.
+    pub(super) fn tell(&self, worker: usize, mail: WorkerMail<P>) {
+        let _ended = self.workers[worker].send(mail);
+    }
+
+    /// Sends a message to every worker but one.
+    pub(super) fn tell_others(&self, but: usize, mail: impl Fn() -> WorkerMail<P>) {
+        for worker in (0..self.workers.len()).filter(|worker| *worker != but) {
+            self.tell(worker, mail());
+        }
+    }
+
+    pub(super) fn note_change(&self, node: NodeId) {
+        lock(&self.changes).insert(node, SystemTime::now());
+    }
+
+    /// When each node's state changed last, on the wall clock.
+    pub(super) fn status_changes(&self) -> BTreeMap<NodeId, SystemTime> {
+        lock(&self.changes).clone()
+    }
+
+    pub(super) fn with_sessions<R>(&self, f: impl FnOnce(&mut BTreeMap<SessionId, SessionInfo>) -> R) -> R {
+        f(&mut lock(&self.sessions))
+    }
+}

@@ -1,0 +1,152 @@
+//! The rows of the `SHOW pool_*` tables, in pgpool 4.3's columns.
+
+use super::shared::{LinkInfo, SessionId, SessionInfo, Shared, WorkerMail};
+use pgconvoy_core::node::{Health, Mode, Role, View};
+use pgconvoy_core::sql::PoolReport;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+use tokio::sync::oneshot;
+
+/// The release of pgpool-II whose tables and tools pgconvoy answers.
+pub const PGPOOL_VERSION: &str = "4.3.5";
+
+type Rows = Vec<Vec<String>>;
+
+/// The rows of a table.
+pub(super) async fn rows<P>(kind: PoolReport, shared: &Shared<P>, view: &View, asker: SessionId) -> Rows {
+    match kind {
+        PoolReport::Nodes => nodes(shared, view, asker),
+        PoolReport::Status => status(shared, view),
+        PoolReport::Version => vec![vec![format!("{PGPOOL_VERSION} (pgconvoy {})", env!("CARGO_PKG_VERSION"))]],
+        PoolReport::Processes => processes(shared),
+        PoolReport::Pools => pools(shared).await,
+        // What these count does not exist yet: the query cache, health checks, statements by kind.
+        PoolReport::Cache | PoolReport::HealthCheckStats | PoolReport::BackendStats => Vec::new(),
+    }
+}
+
+fn words(view: &View, id: pgconvoy_core::node::NodeId) -> (&'static str, &'static str, &'static str) {
+    let Some(node) = view.node(id) else { return ("unused", "standby", "unknown") };
+    let status = match node.health {
+        Health::Up => "up",
+        Health::Unknown => "waiting",
+        Health::Down => "down",
+    };
+    let (main, other) = if view.mode == Mode::Streaming { ("primary", "standby") } else { ("main", "replica") };
+    let role = match node.role {
+        _ if view.mode == Mode::Raw => {
+            if view.main() == Some(id) {
+                main
+            } else {
+                other
+            }
+        }
+        Role::Primary => main,
+        Role::Standby | Role::Unknown => other,
+    };
+    let pg_role = match node.role {
+        Role::Primary => "primary",
+        Role::Standby => "standby",
+        Role::Unknown => "unknown",
+    };
+    (status, role, pg_role)
+}
+
+fn nodes<P>(shared: &Shared<P>, view: &View, asker: SessionId) -> Rows {
+    let balance = shared.with_sessions(|sessions| sessions.get(&asker).and_then(|info| info.balance_node));
+    let total: u64 = shared.settings.backends.iter().map(|backend| backend.weight_milli).sum();
+    let changed = shared.status_changes();
+    let row = |backend: &super::settings::BackendSettings| {
+        let (status, role, pg_role) = words(view, backend.id);
+        let weight = if total == 0 { 0.0 } else { backend.weight_milli as f64 / total as f64 };
+        let pg_status = if status == "waiting" { "unknown" } else { status };
+        vec![
+            backend.id.to_string(),
+            backend.hostname.clone(),
+            backend.port.to_string(),
+            status.into(),
+            pg_status.into(),
+            format!("{weight:.6}"),
+            role.into(),
+            pg_role.into(),
+            shared.selects(backend.id).to_string(),
+            (balance == Some(backend.id)).to_string(),
+            "0".into(),
+            String::new(),
+            String::new(),
+            crate::clock::local(changed.get(&backend.id).copied().unwrap_or(shared.started)),
+        ]
+    };
+    shared.settings.backends.iter().map(row).collect()
+}
+
+fn status<P>(shared: &Shared<P>, view: &View) -> Rows {
+    let state = |backend: &super::settings::BackendSettings| crate::config::NodeState {
+        id: backend.id.0.into(),
+        status: words(view, backend.id).0.into(),
+        standby_delay_bytes: 0,
+    };
+    let states: Vec<_> = shared.settings.backends.iter().map(state).collect();
+    let rows = shared.settings.config.status_rows(&states);
+    rows.into_iter().map(|row| vec![row.item, row.value, row.description]).collect()
+}
+
+fn processes<P>(shared: &Shared<P>) -> Rows {
+    let row = |(id, info): (&SessionId, &SessionInfo)| {
+        let backend_since = if info.user.is_empty() { String::new() } else { crate::clock::local(info.since) };
+        let uses = info.links.first().map_or(0, |link| link.uses);
+        let status = if info.user.is_empty() { "Connecting" } else { "Idle" };
+        vec![
+            format!("{}", std::process::id()),
+            crate::clock::local(info.since),
+            id.to_string(),
+            info.database.clone(),
+            info.user.clone(),
+            backend_since,
+            uses.to_string(),
+            status.into(),
+        ]
+    };
+    shared.with_sessions(|sessions| sessions.iter().map(row).collect())
+}
+
+async fn pools<P>(shared: &Shared<P>) -> Rows {
+    let mut links: Vec<(LinkInfo, Option<SystemTime>)> = shared.with_sessions(|sessions: &mut BTreeMap<_, _>| {
+        let in_use = sessions
+            .values()
+            .flat_map(|info: &SessionInfo| info.links.iter().map(|link| (link.clone(), Some(info.since))));
+        in_use.collect()
+    });
+    for worker in 0..shared.workers.len() {
+        let (reply, answer) = oneshot::channel();
+        shared.tell(worker, WorkerMail::ListIdle(reply));
+        if let Ok(idle) = answer.await {
+            links.extend(idle.into_iter().map(|link| (link, None)));
+        }
+    }
+    let row = |(position, (link, since)): (usize, &(LinkInfo, Option<SystemTime>))| {
+        let since = since.map(crate::clock::local).unwrap_or_default();
+        let used = link.session.is_some();
+        vec![
+            format!("{}", std::process::id()),
+            crate::clock::local(shared.started),
+            link.session.map(|session| session.to_string()).unwrap_or_default(),
+            position.to_string(),
+            link.node.to_string(),
+            link.database.clone(),
+            link.user.clone(),
+            since.clone(),
+            since,
+            String::new(),
+            "0".into(),
+            "3".into(),
+            "0".into(),
+            link.uses.to_string(),
+            link.process_id.to_string(),
+            u8::from(used).to_string(),
+            (if used { "Idle" } else { "Wait for connection" }).into(),
+            "0".into(),
+        ]
+    };
+    links.iter().enumerate().map(row).collect()
+}

@@ -1,0 +1,490 @@
+//! One worker thread: its sessions, its pool of idle links, and the errands it runs for sessions.
+
+use super::drive::Drive;
+use super::links;
+use super::mailbox::{Mail, Mailbox};
+use super::shared::{LinkInfo, SessionId, SessionInfo, Shared, WorkerMail};
+use crate::env::{Env, Origin};
+use bytes::{Bytes, BytesMut};
+use pgconvoy_core::auth::scram::KeyCache;
+use pgconvoy_core::fault::{Culprit, Fault};
+use pgconvoy_core::link::{Link, Login, Refused};
+use pgconvoy_core::node::{NodeId, View};
+use pgconvoy_core::pool::{Answer, LinkId, Pool, PoolEvent, Ticket};
+use pgconvoy_core::rng::Rng;
+use pgconvoy_core::session::{Report, Secrets, Session, Setup, Shutdown};
+use pgconvoy_core::sql::PoolReport;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+
+/// What the control task tells all workers.
+#[derive(Clone)]
+pub(super) struct Orders {
+    /// The cluster as it is known.
+    pub view: Arc<View>,
+    /// What new sessions are given.
+    pub setup: Arc<Setup>,
+    /// Set once clients are not accepted any more.
+    pub shutdown: Option<Shutdown>,
+}
+
+/// What the control task is told by sessions.
+pub(super) enum News {
+    /// A backend told its role.
+    Role(NodeId, bool),
+    /// A connection to a backend broke, or could not be made.
+    Suspicion(NodeId),
+}
+
+struct Waiting<S> {
+    node: NodeId,
+    login: Arc<Login>,
+    mailbox: Rc<Mailbox<S>>,
+}
+
+/// One worker.
+pub(super) struct Worker<E: Env> {
+    pub env: E,
+    pub index: usize,
+    pub shared: Arc<Shared<E::Parcel>>,
+    /// The read buffer of all its sessions: each leaves it empty.
+    pub scratch: RefCell<BytesMut>,
+    pub keys: Rc<RefCell<KeyCache>>,
+    pool: RefCell<Pool>,
+    idle: RefCell<BTreeMap<LinkId, E::Stream>>,
+    waiting: RefCell<BTreeMap<Ticket, Waiting<E::Stream>>>,
+    next_ticket: Cell<Ticket>,
+    sessions: RefCell<BTreeMap<SessionId, Rc<Mailbox<E::Stream>>>>,
+    orders: RefCell<Orders>,
+    news: mpsc::UnboundedSender<News>,
+    /// Told whenever the pool has a new deadline.
+    pub pool_changed: tokio::sync::Notify,
+    rng: RefCell<Rng>,
+}
+
+impl<E: Env> Worker<E> {
+    pub(super) fn new(
+        env: E,
+        index: usize,
+        shared: Arc<Shared<E::Parcel>>,
+        orders: Orders,
+        news: mpsc::UnboundedSender<News>,
+    ) -> Rc<Self> {
+        let mut seed = [0; 8];
+        env.entropy(&mut seed);
+        let pool = Pool::new(shared.settings.pool.clone());
+        Rc::new(Self {
+            env,
+            index,
+            shared,
+            scratch: RefCell::default(),
+            keys: Rc::new(RefCell::new(KeyCache::new())),
+            pool: RefCell::new(pool),
+            idle: RefCell::default(),
+            waiting: RefCell::default(),
+            next_ticket: Cell::new(0),
+            sessions: RefCell::default(),
+            orders: RefCell::new(orders),
+            news,
+            pool_changed: tokio::sync::Notify::new(),
+            rng: RefCell::new(Rng::new(u64::from_le_bytes(seed))),
+        })
+    }
+
+    /// A client has connected: it is served here, or by a worker that has less to do.
+    pub(super) fn welcome(self: &Rc<Self>, stream: E::Stream, origin: Origin) {
+        let load = |worker: usize| self.shared.loads[worker].load(Ordering::Relaxed);
+        let least = (0..self.shared.loads.len()).min_by_key(|worker| load(*worker)).unwrap_or(self.index);
+        if load(least) < load(self.index) {
+            match self.env.pack(stream) {
+                Ok(parcel) => {
+                    // Counted here already, so that a burst of clients is spread.
+                    self.shared.loads[least].fetch_add(1, Ordering::Relaxed);
+                    self.shared.tell(least, WorkerMail::Client(parcel, origin));
+                }
+                Err(error) => tracing::warn!("could not hand a client to another worker: {error}"),
+            }
+            return;
+        }
+        self.shared.loads[self.index].fetch_add(1, Ordering::Relaxed);
+        self.serve(stream, origin);
+    }
+
+    fn serve(self: &Rc<Self>, stream: E::Stream, origin: Origin) {
+        let id = self.shared.next_session();
+        let mailbox = Mailbox::new(id);
+        let orders = self.orders.borrow().clone();
+        let session = Session::new(
+            Arc::clone(&orders.setup),
+            Arc::clone(&orders.view),
+            self.secrets(),
+            self.rng.borrow_mut().fork(id),
+            Rc::clone(&self.keys),
+            self.env.now(),
+        );
+        self.sessions.borrow_mut().insert(id, Rc::clone(&mailbox));
+        let info = SessionInfo {
+            since: SystemTime::now(),
+            database: String::new(),
+            user: String::new(),
+            origin,
+            links: Vec::new(),
+            balance_node: None,
+        };
+        self.shared.with_sessions(|sessions| sessions.insert(id, info));
+        if let Some(how) = orders.shutdown {
+            let _new = mailbox.post(Mail::Shutdown(how));
+        }
+        spawn_local(Drive::new(Rc::clone(self), session, mailbox, stream));
+    }
+
+    fn secrets(&self) -> Secrets {
+        let mut cancel_key = [0; pgconvoy_core::limits::CANCEL_KEY_BYTES];
+        self.env.entropy(&mut cancel_key);
+        Secrets { cancel_key, nonce: self.nonce() }
+    }
+
+    /// A nonce for SCRAM: 18 random bytes as 24 printable characters.
+    pub(super) fn nonce(&self) -> String {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut bytes = [0; 24];
+        self.env.entropy(&mut bytes);
+        bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect()
+    }
+
+    /// Everything about a session that has ended is undone.
+    pub(super) fn ended(self: &Rc<Self>, id: SessionId, key: Option<(i32, Bytes)>, had_slot: bool) {
+        self.sessions.borrow_mut().remove(&id);
+        let withdrawn: Vec<Ticket> = {
+            let mut waiting = self.waiting.borrow_mut();
+            let gone = waiting.iter().filter(|(_, waiting)| waiting.mailbox.id == id).map(|(ticket, _)| *ticket);
+            let gone: Vec<Ticket> = gone.collect();
+            gone.iter().for_each(|ticket| drop(waiting.remove(ticket)));
+            gone
+        };
+        for ticket in withdrawn {
+            self.pool.borrow_mut().withdraw(ticket);
+        }
+        if let Some(key) = key {
+            self.shared.forget_key(&key);
+        }
+        self.shared.leave(id, had_slot);
+        self.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
+        let info = self.shared.with_sessions(|sessions| sessions.remove(&id));
+        if let Some(info) = info.filter(|info| self.shared.settings.log_disconnections && !info.user.is_empty()) {
+            tracing::info!(
+                "frontend disconnection: user={} database={} host={} port={}",
+                info.user,
+                info.database,
+                info.origin.host,
+                info.origin.port
+            );
+        }
+    }
+
+    /// A message that nobody will read: what it carries is put back.
+    pub(super) fn undelivered(self: &Rc<Self>, mail: Mail<E::Stream>) {
+        match mail {
+            Mail::Grant(_, grant) => {
+                if let Ok((link, stream)) = *grant {
+                    self.give_back(link, stream, true);
+                }
+            }
+            Mail::Slot(Ok(())) => self.shared.leave_slot(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn want_slot(&self, mailbox: &Rc<Mailbox<E::Stream>>) {
+        if let Some(slot) = self.shared.arrive(mailbox.id, self.index, self.env.now()) {
+            let _own = mailbox.post(Mail::Slot(slot));
+        }
+    }
+
+    /// Gets a link for a session: an idle one, a new one, or the next that is free.
+    pub(super) fn acquire(self: &Rc<Self>, node: NodeId, login: Arc<Login>, mailbox: &Rc<Mailbox<E::Stream>>) {
+        let ticket = self.next_ticket.get();
+        self.next_ticket.set(ticket + 1);
+        self.ask(ticket, Waiting { node, login, mailbox: Rc::clone(mailbox) });
+    }
+
+    fn ask(self: &Rc<Self>, ticket: Ticket, wish: Waiting<E::Stream>) {
+        loop {
+            let answer = self
+                .pool
+                .borrow_mut()
+                .ask(ticket, wish.node, &wish.login, self.env.now(), || self.shared.take_token(wish.node));
+            match answer {
+                Answer::Idle(id) => {
+                    let Some(mut stream) = self.idle.borrow_mut().remove(&id) else {
+                        unreachable!("an idle link without a connection");
+                    };
+                    if self.env.is_silent(&mut stream) {
+                        let link = self.pool.borrow_mut().take(id);
+                        if let Some(link) = link {
+                            self.deliver(&wish.mailbox, Mail::Grant(wish.node, Box::new(Ok((link, stream)))));
+                            return;
+                        }
+                    }
+                    self.pool.borrow_mut().dead(id);
+                }
+                Answer::Connect => {
+                    let worker = Rc::clone(self);
+                    spawn_local(async move { links::open(worker, wish.node, wish.login, wish.mailbox).await });
+                    break;
+                }
+                Answer::Wait => {
+                    self.waiting.borrow_mut().insert(ticket, wish);
+                    break;
+                }
+            }
+        }
+        self.pool_events();
+    }
+
+    /// Delivers mail; what it carries is put back when the session is gone.
+    pub(super) fn deliver(self: &Rc<Self>, mailbox: &Rc<Mailbox<E::Stream>>, mail: Mail<E::Stream>) {
+        if let Err(mail) = mailbox.post(mail) {
+            self.undelivered(mail);
+        }
+    }
+
+    /// A session is done with a link.
+    pub(super) fn release(self: &Rc<Self>, link: Link, stream: E::Stream, reusable: bool) {
+        if reusable && self.shared.settings.pool.keep {
+            let worker = Rc::clone(self);
+            spawn_local(async move { links::wash(worker, link, stream).await });
+        } else {
+            self.give_back(link, stream, false);
+        }
+    }
+
+    /// A clean link comes back, or one that is closed.
+    pub(super) fn give_back(self: &Rc<Self>, link: Link, stream: E::Stream, clean: bool) {
+        let node = link.node;
+        let parked = if clean { self.pool.borrow_mut().park(link, self.env.now()) } else { None };
+        match parked {
+            Some(id) => {
+                self.idle.borrow_mut().insert(id, stream);
+                self.pool_events();
+                self.pool_changed.notify_one();
+            }
+            None => {
+                drop(stream);
+                self.link_lost(node);
+            }
+        }
+    }
+
+    /// A link of this worker is closed.
+    pub(super) fn link_lost(self: &Rc<Self>, node: NodeId) {
+        self.pool.borrow_mut().lost(node);
+        self.pool_events();
+    }
+
+    fn pool_events(self: &Rc<Self>) {
+        loop {
+            let event = self.pool.borrow_mut().poll_event();
+            match event {
+                None => return,
+                Some(PoolEvent::Close(id)) => drop(self.idle.borrow_mut().remove(&id)),
+                Some(PoolEvent::Retry(ticket)) => {
+                    let wish = self.waiting.borrow_mut().remove(&ticket);
+                    if let Some(wish) = wish {
+                        // Not at once: the event may stand in the middle of another request.
+                        let worker = Rc::clone(self);
+                        spawn_local(async move { worker.ask(ticket, wish) });
+                    }
+                }
+                Some(PoolEvent::Refuse(ticket, refused)) => {
+                    let wish = self.waiting.borrow_mut().remove(&ticket);
+                    if let Some(wish) = wish {
+                        self.deliver(&wish.mailbox, Mail::Grant(wish.node, Box::new(Err(refused))));
+                    }
+                }
+                Some(PoolEvent::Token(node)) => {
+                    self.shared.return_token(node);
+                    self.shared.tell_others(self.index, || WorkerMail::TokenFree(node));
+                }
+                Some(PoolEvent::Starving(node)) => {
+                    self.shared.tell_others(self.index, || WorkerMail::Starving(node));
+                    self.pool_changed.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Closes idle links whose time is over, or whose connection has ended.
+    pub(super) fn sweep(self: &Rc<Self>) {
+        self.pool.borrow_mut().handle_timeout(self.env.now());
+        let dead: Vec<LinkId> = {
+            let mut idle = self.idle.borrow_mut();
+            let dead: Vec<LinkId> =
+                idle.iter_mut().filter_map(|(id, stream)| (!self.env.is_silent(stream)).then_some(*id)).collect();
+            dead.iter().for_each(|id| drop(idle.remove(id)));
+            dead
+        };
+        for id in dead {
+            self.pool.borrow_mut().dead(id);
+        }
+        self.pool_events();
+    }
+
+    /// Sends a cancel request of a session to a backend.
+    pub(super) fn cancel(self: &Rc<Self>, node: NodeId, pid: i32, key: &Bytes, mailbox: &Rc<Mailbox<E::Stream>>) {
+        let (worker, mailbox, key) = (Rc::clone(self), Rc::clone(mailbox), key.clone());
+        spawn_local(async move {
+            links::send_cancel(&worker, node, pid, &key).await;
+            worker.deliver(&mailbox, Mail::CancelDone);
+        });
+    }
+
+    /// Sends a client's cancel request to the session that owns the key.
+    pub(super) fn cancel_other(self: &Rc<Self>, pid: i32, secret: Vec<u8>, mailbox: &Rc<Mailbox<E::Stream>>) {
+        let (worker, mailbox) = (Rc::clone(self), Rc::clone(mailbox));
+        let wait = self.shared.cancel(pid, secret);
+        spawn_local(async move {
+            if let Some(wait) = wait {
+                let _dropped_when_done = wait.await;
+            }
+            worker.deliver(&mailbox, Mail::CancelOtherDone);
+        });
+    }
+
+    pub(super) fn logged_in(&self, id: SessionId, session: &Session, key: (i32, Bytes)) {
+        self.shared.register_key(key, self.index, id);
+        let Some(login) = session.login() else { return };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let links = session.links().map(|link| links::info(link, Some(id))).collect();
+        let balance_node = session.balance_node();
+        self.shared.with_sessions(|sessions| {
+            if let Some(info) = sessions.get_mut(&id) {
+                info.database = text(&login.database);
+                info.user = text(&login.user);
+                info.links = links;
+                info.balance_node = balance_node;
+                if self.shared.settings.log_connections {
+                    let Origin { host, port } = &info.origin;
+                    tracing::info!(
+                        "new connection received: user={} database={} host={host} port={port}",
+                        info.user,
+                        info.database
+                    );
+                }
+            }
+        });
+    }
+
+    pub(super) fn show(self: &Rc<Self>, kind: PoolReport, mailbox: &Rc<Mailbox<E::Stream>>) {
+        let (worker, mailbox) = (Rc::clone(self), Rc::clone(mailbox));
+        spawn_local(async move {
+            let view = Arc::clone(&worker.orders.borrow().view);
+            let rows = super::show::rows(kind, &worker.shared, &view, mailbox.id).await;
+            worker.deliver(&mailbox, Mail::Rows(rows));
+        });
+    }
+
+    pub(super) fn report(&self, session: &Session, report: Report) {
+        match report {
+            Report::Select { node } => self.shared.count_select(node),
+            Report::Role { node, standby } => self.tell_control(News::Role(node, standby)),
+            Report::Unreachable { node } => self.tell_control(News::Suspicion(node)),
+            Report::PerNode { node, process_id, text } => {
+                super::journal::per_node(session, node, process_id, &text);
+            }
+            Report::Statement(text) => super::journal::statement(session, &text),
+            Report::Message(message, detail) => super::journal::message(session, message, &detail),
+        }
+    }
+
+    pub(super) fn tell_control(&self, news: News) {
+        let _control_has_ended = self.news.send(news);
+    }
+
+    pub(super) fn log_fault(&self, session: &Session, fault: &Fault) {
+        super::journal::fault(session, fault);
+    }
+
+    /// Mail from other threads.
+    pub(super) fn handle_mail(self: &Rc<Self>, mail: WorkerMail<E::Parcel>) {
+        match mail {
+            WorkerMail::Client(parcel, origin) => match self.env.unpack(parcel) {
+                Ok(stream) => self.serve(stream, origin),
+                Err(error) => {
+                    self.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
+                    tracing::warn!("could not take a client from another worker: {error}");
+                }
+            },
+            WorkerMail::Slot(id, slot) => {
+                let mailbox = self.sessions.borrow().get(&id).cloned();
+                match mailbox {
+                    Some(mailbox) => self.deliver(&mailbox, Mail::Slot(slot)),
+                    None if slot.is_ok() => self.shared.leave_slot(),
+                    None => {}
+                }
+            }
+            WorkerMail::Cancel(id, done) => {
+                let mailbox = self.sessions.borrow().get(&id).cloned();
+                if let Some(mailbox) = mailbox {
+                    self.deliver(&mailbox, Mail::Cancel(done));
+                }
+            }
+            WorkerMail::Starving(node) => {
+                self.pool.borrow_mut().spare(node);
+                self.pool_events();
+            }
+            WorkerMail::TokenFree(node) => {
+                self.pool.borrow_mut().retry(node);
+                self.pool_events();
+            }
+            WorkerMail::ListIdle(reply) => {
+                let pool = self.pool.borrow();
+                let list: Vec<LinkInfo> = pool.idle().map(|(_, link)| links::info(link, None)).collect();
+                let _asker_is_gone = reply.send(list);
+            }
+        }
+    }
+
+    /// Follows the control task's orders until it ends.
+    pub(super) async fn follow(self: Rc<Self>, mut orders: watch::Receiver<Orders>) {
+        while orders.changed().await.is_ok() {
+            let new = orders.borrow_and_update().clone();
+            let old = self.orders.replace(new.clone());
+            let sessions: Vec<_> = self.sessions.borrow().values().cloned().collect();
+            for mailbox in sessions {
+                if old.view.epoch != new.view.epoch {
+                    self.deliver(&mailbox, Mail::View(Arc::clone(&new.view)));
+                }
+                if let Some(how) = new.shutdown.filter(|_| old.shutdown != new.shutdown) {
+                    self.deliver(&mailbox, Mail::Shutdown(how));
+                }
+            }
+        }
+    }
+
+    pub(super) fn session_count(&self) -> usize {
+        self.sessions.borrow().len()
+    }
+
+    pub(super) fn close_idle(self: &Rc<Self>) {
+        self.pool.borrow_mut().clear(None);
+        self.pool_events();
+    }
+
+    pub(super) fn pool_deadline(&self) -> Option<pgconvoy_core::time::Instant> {
+        self.pool.borrow().poll_timeout()
+    }
+}
+
+/// What a session is told when no link could be opened in time.
+pub(super) fn timed_out(node: NodeId) -> Refused {
+    let fault = Fault::new(Culprit::Backend, b"08006", format!("backend {node} did not answer in time"))
+        .hint("Raise connect_timeout if the backend is only slow.");
+    Refused { unreachable: true, ..Refused::of(fault) }
+}
