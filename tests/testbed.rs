@@ -71,6 +71,20 @@ fn the_end_leaves_no_process_and_no_folder() {
 }
 
 #[test]
+fn a_server_that_joined_is_ended_too() {
+    let testbed = Testbed::start(Options::default()).unwrap();
+    let mut joined = Command::new("sleep").arg("600").current_dir(testbed.folder()).spawn().unwrap();
+    let mut stranger = Command::new("sleep").arg("600").current_dir("/").spawn().unwrap();
+    fs::write(testbed.folder().join("joined.pid"), joined.id().to_string()).unwrap();
+    fs::write(testbed.folder().join("stale.pid"), stranger.id().to_string()).unwrap();
+    drop(testbed);
+    assert!(joined.try_wait().unwrap().is_some());
+    assert!(stranger.try_wait().unwrap().is_none(), "a stale pid file ended a process elsewhere");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[test]
 fn a_kept_folder_holds_a_server_that_was_shut_down() {
     let testbed = Testbed::start(Options { keep: true, ..Options::default() }).unwrap();
     let (folder, bin_dir) = (testbed.folder().to_owned(), testbed.bin_dir().to_owned());

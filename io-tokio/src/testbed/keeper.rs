@@ -12,9 +12,10 @@ use super::TestbedError;
 
 /// `$1` is the folder, `$2` is `keep` or `remove`.
 ///
-/// A process id is believed only while that process works in the data folder, so a stale pid file hurts nobody. CONT
-/// asks again without harm, and lets a stopped server take the signal that ends it. The System V segment of a postmaster
-/// that was killed is released: PostgreSQL itself would do so at its next start only.
+/// Servers are PostgreSQL's, and whatever else keeps a pid file in the folder itself. A process id is believed only while
+/// that process works where its pid file is, so a stale one hurts nobody. CONT asks again without harm, and lets a
+/// stopped server take the signal that ends it. The System V segment of a postmaster that was killed is released:
+/// PostgreSQL itself would do so at its next start only.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 cat >/dev/null
@@ -23,7 +24,7 @@ folder=$1
 read_pid_file() { { read -r pid; read -r _; read -r _; read -r _; read -r _; read -r _; read -r _ segment; } <"$1"; }
 signal_servers() {
     running=
-    for file in "$folder"/*/data/postmaster.pid; do
+    for file in "$folder"/*/data/postmaster.pid "$folder"/*.pid; do
         [ -r "$file" ] && read_pid_file "$file"
         if [ -r "$file" ] && [ "$(readlink "/proc/$pid/cwd")" = "${file%/*}" ]; then
             kill -s "$1" "$pid" && running=yes

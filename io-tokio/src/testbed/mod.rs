@@ -123,6 +123,9 @@ impl Default for Options {
 }
 
 /// A primary (node 0) and its standbys. Dropping it ends the servers and removes the folder.
+///
+/// Another server may join them: one whose working directory is the testbed's folder, with a pid file there called
+/// `*.pid`. It is ended together with them, by SIGQUIT, or by SIGINT where the folder is kept.
 #[derive(Debug)]
 pub struct Testbed {
     nodes: Vec<Node>,
