@@ -94,6 +94,11 @@ class PytestSuite:
         """Returns the folder with the tests alone: beside their sdist's sources they would import those, not what is installed."""
         raise NotImplementedError
 
+    @staticmethod
+    def broken(_direct):
+        """A suite of others may fail on PostgreSQL itself: what counts is that it does so through the proxy as well."""
+        return False
+
     def settings(self, bed):
         """Environment variables of the suite; `{database}` stands for the worker's database."""
         raise NotImplementedError
@@ -114,7 +119,7 @@ class PytestSuite:
         command = [self.python, "-m", "pytest", "-p", "verdicts", "-p", "no:cacheprovider", "-q", "--tb=short", "--no-header", "--durations=15"]
         command += ["-n", self.workers, "--dist", "loadfile", "--timeout", TEST_TIMEOUT_SECONDS, "--timeout-method", "thread"]
         command += ["--rootdir", self.tests.parent, self.tests]
-        log = self.cache / f"{self.name}.log"
+        log = bed.scratch / "suite.log"
         started = time.monotonic()
         with log.open("wb") as out:
             process = subprocess.Popen(

@@ -217,6 +217,12 @@ class Cluster:
 
     def _launch(self, server, data):
         server.launch([self.bin / "postgres", "-D", data, "-p", server.port, "-k", self.folder])
+        ready = [self.bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(server.port)]
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while subprocess.run(ready, check=False).returncode != 0:  # it listens before it lets anyone in
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{server.name} does not let anyone in:\n{tail(server.log)}")
+            time.sleep(0.05)
 
     def _wait_until_synchronous(self):
         self.query(f"ALTER SYSTEM SET synchronous_standby_names = '{STANDBY_NAMES}'")
