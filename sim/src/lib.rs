@@ -1,1 +1,15 @@
 //! The simulator of pgconvoy.
+//!
+//! Where to read, in order:
+//! - [`tag`], [`frame`]: how requests are told apart, and messages in a stream.
+//! - [`fakepg`]: a model of a PostgreSQL server.
+//! - [`client`]: model clients, and what they may be answered.
+//! - [`plan`]: what happens in one run, drawn from one seed.
+//! - [`world`]: all of it together, and the referee.
+
+pub mod client;
+pub mod fakepg;
+pub mod frame;
+pub mod plan;
+pub mod tag;
+pub mod world;

@@ -1,0 +1,524 @@
+//! What a client may be answered, message by message (invariants I01 and I02).
+//!
+//! Each message sent leaves what it is owed; each message received must be what is owed next. Errors and transaction
+//! blocks change what is owed as PostgreSQL's manual says ("Message Flow"), so nothing needs to be guessed.
+
+use crate::frame::cstr;
+use crate::tag::{Tag, number};
+use std::collections::VecDeque;
+
+/// Where a client stands in a transaction block, from what it has been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Outside.
+    Outside,
+    /// Within.
+    Inside,
+    /// Within one that has failed.
+    Failed,
+}
+
+impl Block {
+    fn status(self) -> u8 {
+        match self {
+            Self::Outside => b'I',
+            Self::Inside => b'T',
+            Self::Failed => b'E',
+        }
+    }
+}
+
+/// What a statement does to the transaction block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// BEGIN.
+    Begin,
+    /// COMMIT.
+    Commit,
+    /// ROLLBACK.
+    Rollback,
+    /// ROLLBACK TO.
+    RollbackTo,
+}
+
+/// The first column of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// The tag of the request.
+    Tag,
+    /// This text.
+    Text(&'static str),
+    /// Something that is not known beforehand.
+    Any,
+}
+
+/// The second column of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Second {
+    /// There is none.
+    None,
+    /// The number of the row.
+    Number,
+    /// A value that this client wrote.
+    Own,
+    /// Nothing, in text.
+    Void,
+    /// Something that is not known beforehand.
+    Any,
+}
+
+/// How a COPY from the client is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyEnd {
+    /// CopyDone.
+    Done,
+    /// CopyFail.
+    Fail,
+    /// A line that the server refuses, and CopyDone.
+    BadLine,
+}
+
+/// What a statement results in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was asked.
+    Empty,
+    /// A command without rows; how many it says to have changed, if it counts.
+    Done(&'static str, Option<(u32, u32)>),
+    /// Rows `from..=to`; `limit` rows at most, 0 for no limit.
+    Rows { command: &'static str, first: First, second: Second, from: u32, to: u32, limit: u32 },
+    /// At most one row: the statement may find none.
+    MaybeRow { command: &'static str, second: Second },
+    /// Rows from the client.
+    CopyIn { lines: u32, end: CopyEnd },
+    /// Rows 1..=to as CopyData.
+    CopyOut { to: u32 },
+}
+
+/// What one statement is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The request that it belongs to.
+    pub request: u32,
+    /// True in a Query: rows are described without being asked.
+    pub simple: bool,
+    /// What it results in.
+    pub outcome: Outcome,
+    /// What it does to the transaction block.
+    pub effect: Effect,
+    /// The error that it must end with.
+    pub fails: Option<[u8; 5]>,
+}
+
+/// One thing owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// ParseComplete.
+    Parse,
+    /// BindComplete.
+    Bind,
+    /// CloseComplete.
+    Close,
+    /// ParameterDescription if a statement with so many parameters is described, and RowDescription of so many
+    /// columns or NoData.
+    Describe { parameters: Option<u8>, columns: Option<u8> },
+    /// The result of a statement.
+    Statement(Answer),
+    /// FunctionCallResponse with this text.
+    FunctionCall(u32),
+    /// ReadyForQuery, the end of a request.
+    Ready(u32),
+}
+
+/// What a client has to do about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// Nothing.
+    None,
+    /// Send rows.
+    CopyIn { request: u32, lines: u32, end: CopyEnd, simple: bool },
+    /// The request of this number is answered.
+    Answered(u32),
+    /// The server ends the session with this code.
+    Fatal([u8; 5]),
+    /// An error that was not asked for, which the world must be able to explain.
+    Failed([u8; 5]),
+    /// An error before Sync was sent: only Sync brings the answers back.
+    SyncNeeded,
+}
+
+/// What a client is owed, and how far the first part of it has come.
+#[derive(Debug)]
+pub struct Automaton {
+    client: u32,
+    owed: VecDeque<Expect>,
+    block: Block,
+    rows: u32,
+    described: bool,
+    copying: bool,
+    skipping: bool,
+    /// True once LISTEN was sent.
+    pub listening: bool,
+}
+
+impl Automaton {
+    /// A client that has just logged in.
+    pub fn new(client: u32) -> Self {
+        Self {
+            client,
+            owed: VecDeque::new(),
+            block: Block::Outside,
+            rows: 0,
+            described: false,
+            copying: false,
+            skipping: false,
+            listening: false,
+        }
+    }
+
+    /// Something was sent that is owed `expect`.
+    pub fn owe(&mut self, expect: Expect) {
+        if matches!(expect, Expect::Ready(_)) {
+            self.skipping = false;
+        }
+        if !self.skipping {
+            self.owed.push_back(expect);
+        }
+    }
+
+    /// True when nothing is owed.
+    pub fn is_idle(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    /// What is owed next.
+    pub fn next(&self) -> Option<&Expect> {
+        self.owed.front()
+    }
+
+    /// Where the client stands in a transaction block.
+    pub fn block(&self) -> Block {
+        self.block
+    }
+
+    /// Takes one message.
+    pub fn handle_message(&mut self, message: &[u8]) -> Result<Reaction, String> {
+        let body = &message[5..];
+        match message[0] {
+            b'N' => self.notice(body),
+            b'A' => self.notification(body),
+            b'S' => Ok(Reaction::None),
+            b'E' => self.error(body),
+            kind => self.reply(kind, body),
+        }
+    }
+
+    fn reply(&mut self, kind: u8, body: &[u8]) -> Result<Reaction, String> {
+        let Some(expect) = self.owed.front().copied() else {
+            return Err(format!("{:?} came and nothing was owed", kind as char));
+        };
+        match (expect, kind) {
+            (Expect::Parse, b'1') | (Expect::Bind, b'2') | (Expect::Close, b'3') => self.pop(),
+            (Expect::Describe { parameters: Some(count), columns }, b't') => {
+                if body.get(..2) != Some(&u16::from(count).to_be_bytes()[..]) {
+                    return Err(format!("{count} parameters were expected, not {body:?}"));
+                }
+                self.owed[0] = Expect::Describe { parameters: None, columns };
+            }
+            (Expect::Describe { parameters: None, columns: Some(columns) }, b'T') => {
+                check_columns(columns, body)?;
+                self.pop();
+            }
+            (Expect::Describe { parameters: None, columns: None }, b'n') => self.pop(),
+            (Expect::FunctionCall(oid), b'V') => {
+                if body.get(4..) != Some(oid.to_string().as_bytes()) {
+                    return Err(format!("function {oid} returned {body:?}"));
+                }
+                self.pop();
+            }
+            (Expect::Ready(request), b'Z') => {
+                if body != [self.block.status()] {
+                    return Err(format!("ReadyForQuery says {body:?} within {:?}", self.block));
+                }
+                self.pop();
+                return Ok(Reaction::Answered(request));
+            }
+            (Expect::Statement(answer), _) => return self.statement(answer, kind, body),
+            _ => return Err(format!("{:?} came where {expect:?} was owed", kind as char)),
+        }
+        Ok(Reaction::None)
+    }
+
+    fn statement(&mut self, answer: Answer, kind: u8, body: &[u8]) -> Result<Reaction, String> {
+        let unexpected = || format!("{:?} came where {answer:?} was owed", kind as char);
+        // A statement that fails while it runs may have described its rows already.
+        if self.must_fail(&answer) && kind != b'T' {
+            return Err(unexpected());
+        }
+        match (answer.outcome, kind) {
+            (Outcome::Empty, b'I') => self.pop(),
+            (Outcome::Done(command, counts), b'C') => {
+                let rolled_back = answer.effect == Effect::Commit && self.block == Block::Failed;
+                check_command(if rolled_back { "ROLLBACK" } else { command }, counts, body)?;
+                self.completed(answer);
+            }
+            (Outcome::Rows { .. } | Outcome::MaybeRow { .. }, b'T') if answer.simple && !self.described => {
+                check_columns(columns(&answer.outcome), body)?;
+                self.described = true;
+            }
+            (Outcome::Rows { first, second, from, to, limit, .. }, b'D') if self.described == answer.simple => {
+                let row = from + self.rows;
+                if row > to || (limit > 0 && self.rows >= limit) {
+                    return Err(format!("one row too many: {answer:?}"));
+                }
+                self.check_row(&answer, first, second, row, body)?;
+                self.rows += 1;
+            }
+            (Outcome::MaybeRow { second, .. }, b'D') if self.described == answer.simple && self.rows == 0 => {
+                self.check_row(&answer, First::Tag, second, 1, body)?;
+                self.rows += 1;
+            }
+            (Outcome::Rows { command, from, to, limit, .. }, b'C') => {
+                let left = (to + 1) - from;
+                if self.rows != left || (limit > 0 && self.rows >= limit) {
+                    return Err(format!("{} of {left} rows came: {answer:?}", self.rows));
+                }
+                check_command(command, counted(command).then_some((left, left)), body)?;
+                self.completed(answer);
+            }
+            (Outcome::Rows { limit, .. }, b's') if limit > 0 && self.rows == limit => self.pop(),
+            (Outcome::MaybeRow { command, .. }, b'C') => {
+                check_command(command, counted(command).then_some((self.rows, self.rows)), body)?;
+                self.completed(answer);
+            }
+            (Outcome::CopyIn { lines, end }, b'G') if !self.copying => {
+                self.copying = true;
+                return Ok(Reaction::CopyIn { request: answer.request, lines, end, simple: answer.simple });
+            }
+            (Outcome::CopyIn { lines, end: CopyEnd::Done }, b'C') if self.copying => {
+                check_command("COPY", Some((lines, lines)), body)?;
+                self.completed(answer);
+            }
+            (Outcome::CopyOut { .. }, b'H') if !self.copying => self.copying = true,
+            (Outcome::CopyOut { to }, b'd') if self.copying && self.rows < to => {
+                self.rows += 1;
+                self.check_copy_row(&answer, body)?;
+            }
+            (Outcome::CopyOut { to }, b'c') if self.copying && self.rows == to => self.described = true,
+            (Outcome::CopyOut { to }, b'C') if self.copying && self.described => {
+                check_command("COPY", Some((to, to)), body)?;
+                self.completed(answer);
+            }
+            _ => return Err(unexpected()),
+        }
+        Ok(Reaction::None)
+    }
+
+    /// Whether a statement cannot succeed: it was made to fail, or it runs in a failed block.
+    fn must_fail(&self, answer: &Answer) -> bool {
+        answer.fails.is_some() || (self.block == Block::Failed && self.barred(answer))
+    }
+
+    fn barred(&self, answer: &Answer) -> bool {
+        !matches!(answer.effect, Effect::Commit | Effect::Rollback | Effect::RollbackTo)
+            && answer.outcome != Outcome::Empty
+    }
+
+    fn completed(&mut self, answer: Answer) {
+        match answer.effect {
+            Effect::None => {}
+            Effect::Begin | Effect::RollbackTo => self.block = Block::Inside,
+            Effect::Commit | Effect::Rollback => self.block = Block::Outside,
+        }
+        self.pop();
+    }
+
+    fn pop(&mut self) {
+        self.owed.pop_front();
+        (self.rows, self.described, self.copying) = (0, false, false);
+    }
+
+    fn error(&mut self, body: &[u8]) -> Result<Reaction, String> {
+        let field = |kind| field(body, kind).unwrap_or_default();
+        let code: [u8; 5] = field(b'C').try_into().map_err(|_| "an error without a code".to_owned())?;
+        if matches!(field(b'V'), b"FATAL" | b"PANIC") {
+            return Ok(Reaction::Fatal(code));
+        }
+        let context = field(b'W');
+        if let Some(tag) = Tag::parse(context)
+            && tag.client != self.client
+        {
+            return Err(format!("an error of {tag} came to c{}", self.client));
+        }
+        let planned = self.planned_error(code)?;
+        if self.block == Block::Inside {
+            self.block = Block::Failed;
+        }
+        while self.owed.front().is_some_and(|expect| !matches!(expect, Expect::Ready(_))) {
+            self.pop();
+        }
+        if self.owed.is_empty() {
+            self.skipping = true;
+        }
+        if planned != Some(code) {
+            return Ok(Reaction::Failed(code));
+        }
+        Ok(if self.skipping { Reaction::SyncNeeded } else { Reaction::None })
+    }
+
+    /// The code of the error that what is owed next must end with, if it must.
+    fn planned_error(&self, code: [u8; 5]) -> Result<Option<[u8; 5]>, String> {
+        let shown = String::from_utf8_lossy(&code).into_owned();
+        let front = self.owed.front().ok_or_else(|| format!("error {shown} came and nothing was owed"))?;
+        let request = self.owed.iter().take_while(|expect| !matches!(expect, Expect::Ready(_)));
+        let fails = request.into_iter().find_map(|expect| match expect {
+            Expect::Statement(answer) => Some(answer.fails),
+            _ => None,
+        });
+        Ok(match front {
+            Expect::Ready(_) => return Err(format!("error {shown} came where ReadyForQuery was owed")),
+            // Text is parsed before anybody looks at the block.
+            _ if fails == Some(Some(*b"42601")) => Some(*b"42601"),
+            Expect::Statement(answer) if self.block == Block::Failed && self.barred(answer) => Some(*b"25P02"),
+            // COPY answers CopyFail and bad lines with errors of their own.
+            Expect::Statement(Answer { outcome: Outcome::CopyIn { end, .. }, .. }) if self.copying => match end {
+                CopyEnd::Done => None,
+                CopyEnd::Fail => Some(*b"57014"),
+                CopyEnd::BadLine => Some(*b"22P04"),
+            },
+            Expect::Statement(answer) => answer.fails,
+            _ if self.block == Block::Failed => Some(*b"25P02"),
+            _ => None,
+        })
+    }
+
+    /// True when an error has been answered to a batch whose Sync is still to be sent.
+    pub fn needs_sync(&self) -> bool {
+        self.skipping
+    }
+
+    fn check_row(&self, answer: &Answer, first: First, second: Second, row: u32, body: &[u8]) -> Result<(), String> {
+        let mut values = Columns(body.get(2..).unwrap_or_default());
+        let got = values.next().ok_or("a row without a column")?;
+        match first {
+            First::Tag => self.check_tag(answer, got)?,
+            First::Text(text) if got != text.as_bytes() => {
+                return Err(format!("{text:?} was expected, not {:?}", String::from_utf8_lossy(got)));
+            }
+            First::Text(_) | First::Any => {}
+        }
+        let value = values.next();
+        let fits = match (second, value) {
+            (Second::None, None) | (Second::Any, Some(_)) => true,
+            (Second::Number, Some(value)) => number(value) == Some(row),
+            (Second::Own, Some(value)) => Tag::parse(value).is_some_and(|tag| tag.client == self.client),
+            (Second::Void, Some(value)) => value.is_empty(),
+            _ => false,
+        };
+        if !fits || values.next().is_some() {
+            return Err(format!("row {row} is wrong: {:?} for {answer:?}", String::from_utf8_lossy(body)));
+        }
+        Ok(())
+    }
+
+    fn check_tag(&self, answer: &Answer, text: &[u8]) -> Result<(), String> {
+        let expected = Tag { client: self.client, request: answer.request };
+        if Tag::parse(text) == Some(expected) {
+            return Ok(());
+        }
+        Err(format!("a row of {} answers {expected}", String::from_utf8_lossy(text)))
+    }
+
+    fn check_copy_row(&self, answer: &Answer, line: &[u8]) -> Result<(), String> {
+        let tab = line.iter().position(|byte| *byte == b'\t').ok_or("a copied line without a tab")?;
+        self.check_tag(answer, &line[..tab])?;
+        let row = line[tab + 1..].strip_suffix(b"\n").and_then(number);
+        if row == Some(self.rows) { Ok(()) } else { Err(format!("line {row:?} came as line {}", self.rows)) }
+    }
+
+    fn notice(&self, body: &[u8]) -> Result<Reaction, String> {
+        let text = field(body, b'M').unwrap_or_default();
+        match text.strip_prefix(b"for c").map(number) {
+            Some(client) if client != Some(self.client) => {
+                Err(format!("a notice {:?} came to c{}", String::from_utf8_lossy(text), self.client))
+            }
+            _ => Ok(Reaction::None),
+        }
+    }
+
+    fn notification(&self, body: &[u8]) -> Result<Reaction, String> {
+        let texts = body.get(4..).and_then(cstr).and_then(|(channel, rest)| Some((channel, cstr(rest)?.0)));
+        let Some((channel, payload)) = texts else { return Err("a malformed notification".to_owned()) };
+        let ours = match channel {
+            b"injected" => payload == b"nobody" || Tag::parse(payload).is_some_and(|tag| tag.client == self.client),
+            _ => self.listening,
+        };
+        if ours {
+            return Ok(Reaction::None);
+        }
+        let [channel, payload] = [channel, payload].map(String::from_utf8_lossy);
+        Err(format!("a notification {payload:?} on {channel:?} came to c{}", self.client))
+    }
+}
+
+/// The columns of a DataRow behind their count.
+struct Columns<'a>(&'a [u8]);
+
+impl<'a> Iterator for Columns<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let value = rest.get(..u32::from_be_bytes(*length) as usize)?;
+        self.0 = &rest[value.len()..];
+        Some(value)
+    }
+}
+
+/// A field of an ErrorResponse or NoticeResponse.
+pub fn field(mut body: &[u8], kind: u8) -> Option<&[u8]> {
+    while let Some((&found, rest)) = body.split_first() {
+        let (value, rest) = cstr(rest)?;
+        if found == kind {
+            return Some(value);
+        }
+        body = rest;
+    }
+    None
+}
+
+/// How many columns the rows of an outcome have.
+pub fn columns(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Rows { second: Second::None, .. } | Outcome::MaybeRow { second: Second::None, .. } => 1,
+        _ => 2,
+    }
+}
+
+fn counted(command: &str) -> bool {
+    command != "SHOW"
+}
+
+fn check_columns(expected: u8, body: &[u8]) -> Result<(), String> {
+    if body.get(..2) == Some(&u16::from(expected).to_be_bytes()[..]) {
+        return Ok(());
+    }
+    Err(format!("{expected} columns were expected: {body:?}"))
+}
+
+/// Whether a CommandComplete says `command` and a count within bounds.
+fn check_command(command: &str, counts: Option<(u32, u32)>, body: &[u8]) -> Result<(), String> {
+    let text = body.strip_suffix(b"\0").unwrap_or(body);
+    let rest = text.strip_prefix(command.as_bytes());
+    let fits = match (counts, rest) {
+        (None, Some(rest)) => rest.is_empty(),
+        (Some((low, high)), Some([b' ', digits @ ..])) => number(digits).is_some_and(|n| (low..=high).contains(&n)),
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(format!("{command} {counts:?} ended as {:?}", String::from_utf8_lossy(text)))
+}

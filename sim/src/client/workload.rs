@@ -1,0 +1,84 @@
+//! What a client is made to do: drawn once, then followed.
+
+use super::request::Kind;
+use pgconvoy_core::auth::Secret;
+use pgconvoy_core::rng::Rng;
+use pgconvoy_core::time::Duration;
+
+/// How a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By Terminate, when everything is answered.
+    Terminate,
+    /// By closing the connection after some byte of the last request, without waiting for any answer.
+    Vanish,
+}
+
+/// What one session of a client does.
+#[derive(Clone)]
+pub struct Workload {
+    /// The user, and the database of the same name.
+    pub user: &'static str,
+    /// The password it knows.
+    pub password: Secret,
+    /// Requests until it leaves.
+    pub requests: u32,
+    /// Requests under way at a time.
+    pub depth: u32,
+    /// Longest pause between two requests, in microseconds.
+    pub think_us: u64,
+    /// How often each kind of request is drawn.
+    pub weights: [u8; Kind::COUNT],
+    /// Rows of a large result.
+    pub large_rows: u32,
+    /// How many requests in a hundred are followed by a cancel request.
+    pub cancels: u64,
+    /// The pause after each read of a slow reader.
+    pub read_pause: Option<Duration>,
+    /// How the session ends.
+    pub ending: Ending,
+}
+
+impl std::fmt::Debug for Workload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kinds = Kind::ALL.iter().zip(self.weights).filter(|(_, weight)| *weight > 0);
+        write!(
+            f,
+            "{} x{} depth {} think {} us, cancels {} %, pause {:?}, {:?}, large {},",
+            self.user,
+            self.requests,
+            self.depth,
+            self.think_us,
+            self.cancels,
+            self.read_pause,
+            self.ending,
+            self.large_rows
+        )?;
+        kinds.into_iter().try_for_each(|(kind, weight)| write!(f, " {kind:?}:{weight}"))
+    }
+}
+
+impl Workload {
+    /// Draws a workload: some kinds of requests are left out altogether, so that others come together more often.
+    pub fn draw(rng: &mut Rng, user: &'static str, password: &Secret) -> Self {
+        let mut weights = [0u8; Kind::COUNT];
+        for weight in &mut weights {
+            *weight = if rng.chance(2, 3) { 1 + rng.below(8) as u8 } else { 0 };
+        }
+        if weights.iter().all(|weight| *weight == 0) {
+            weights[0] = 1;
+        }
+        Self {
+            user,
+            password: password.clone(),
+            requests: 1 + rng.below(40) as u32,
+            depth: if rng.chance(1, 2) { 1 } else { 1 + rng.below(8) as u32 },
+            think_us: [0, 500, 5_000, 50_000][rng.below(4) as usize],
+            weights,
+            large_rows: [50, 500, 3_000][rng.below(3) as usize],
+            cancels: if rng.chance(1, 3) { 5 + rng.below(40) } else { 0 },
+            read_pause: rng.chance(1, 8).then(|| Duration::from_micros(500 + rng.below(20_000))),
+            ending: if rng.chance(1, 3) { Ending::Vanish } else { Ending::Terminate },
+        }
+    }
+}

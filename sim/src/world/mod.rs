@@ -1,0 +1,245 @@
+//! The world of layer L1: clients, network, pgconvoy and servers on one heap of events, without a thread or a clock.
+//!
+//! Where to read, in order: [`World::run`], `net` (pipes), `clients` and `servers` (who does what with what arrives),
+//! `proxy` (the same for pgconvoy's machines), `faults`, `referee` (what must hold), `trace`.
+
+mod clients;
+mod faults;
+mod heap;
+pub mod net;
+mod referee;
+mod servers;
+mod trace;
+
+use crate::fakepg::{FakePg, Recovery, Setup, Wal};
+use crate::plan::{Concern, Plan, Topology};
+use clients::Slot;
+use heap::Heap;
+use net::{Arrival, Net, NetEvent, Owner, PipeId, Side};
+use pgconvoy_core::time::{Duration, Instant};
+use referee::Referee;
+use servers::Server;
+use std::collections::BTreeMap;
+use trace::Trace;
+
+/// Longest time that a client may need for the rest of its work once everything is well again.
+const LIVENESS: Duration = Duration::from_secs(20);
+/// How long the world goes on without clients, so that what they left behind is tidied up.
+const QUIET: Duration = Duration::from_secs(15);
+/// More events than any run needs: one that goes on for ever is stopped.
+const EVENTS: u64 = 30_000_000;
+
+/// What is to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Net(NetEvent),
+    /// A client's deadline.
+    Client(u32),
+    /// A slot's next session begins.
+    Session(u32),
+    /// A server's deadline.
+    Server(u8),
+    /// A server process starts, or is ready.
+    Start(u8),
+    Ready(u8),
+    /// The fault of this index in the plan.
+    Fault(u32),
+    /// Everything is well from here on.
+    Heal,
+}
+
+impl From<NetEvent> for Event {
+    fn from(event: NetEvent) -> Self {
+        Self::Net(event)
+    }
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// When.
+    pub at: Instant,
+    /// What must hold and did not.
+    pub what: String,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// Stands for everything that happened.
+    pub trace: u64,
+    /// Events that happened.
+    pub events: u64,
+    /// Requests that were answered.
+    pub answered: u64,
+    /// How often each interesting thing happened.
+    pub marks: BTreeMap<&'static str, u64>,
+}
+
+/// Everything there is in one run.
+pub struct World {
+    plan: Plan,
+    now: Instant,
+    heap: Heap<Event>,
+    net: Net,
+    slots: Vec<Slot>,
+    servers: Vec<Server>,
+    referee: Referee,
+    trace: Trace,
+    /// Cancel requests under way: the packet, and the client whose key it carries.
+    cancels: BTreeMap<PipeId, (bytes::BytesMut, Option<u32>)>,
+    next_client: u32,
+    healed_at: Option<Instant>,
+    disrupted: bool,
+    failure: Option<Failure>,
+    events: u64,
+    answered: u64,
+    marks: BTreeMap<&'static str, u64>,
+}
+
+impl World {
+    /// The world of a plan; `loud` prints what happens.
+    pub fn new(plan: Plan, loud: bool) -> Self {
+        let wal = Wal::new();
+        let server_rng = plan.rng(Concern::Servers);
+        let server = |node: u8| {
+            let recovery = if node == 0 { Recovery::Primary } else { Recovery::Standby { lag: plan.lag } };
+            let setup = Setup { authentication: plan.authentication, password: plan.password.clone(), recovery };
+            let first_process_id = 10_000 * (1 + i32::from(node));
+            Server::new(FakePg::new(&setup, wal.clone(), first_process_id, server_rng.fork(u64::from(node))))
+        };
+        let client_rng = plan.rng(Concern::Clients);
+        let mut heap = Heap::default();
+        for slot in 0..plan.slots {
+            heap.push(Instant::ZERO.after(Duration::from_micros(u64::from(slot) * 100)), Event::Session(slot));
+        }
+        for (index, planned) in plan.faults.iter().enumerate() {
+            heap.push(Instant::ZERO.after(Duration::from_micros(planned.at_us)), Event::Fault(index as u32));
+        }
+        heap.push(Instant::ZERO.after(plan.duration), Event::Heal);
+        Self {
+            now: Instant::ZERO,
+            net: Net::new(plan.weather, plan.rng(Concern::Network)),
+            slots: (0..plan.slots).map(|slot| Slot::new(client_rng.fork(u64::from(slot)), plan.sessions)).collect(),
+            servers: (0..plan.nodes).map(server).collect(),
+            referee: Referee::new(plan.nodes == 1),
+            trace: Trace::new(loud),
+            heap,
+            cancels: BTreeMap::new(),
+            next_client: 0,
+            healed_at: None,
+            disrupted: false,
+            failure: None,
+            events: 0,
+            answered: 0,
+            marks: BTreeMap::new(),
+            plan,
+        }
+    }
+
+    /// Lets everything happen, faults first and then a time in which everybody must come to an end.
+    pub fn run(mut self) -> Outcome {
+        while self.failure.is_none() && self.step() {}
+        if self.failure.is_none() {
+            self.check_end();
+        }
+        Outcome {
+            failure: self.failure,
+            trace: self.trace.hash(),
+            events: self.events,
+            answered: self.answered,
+            marks: self.marks,
+        }
+    }
+
+    /// One event. False when nothing more is to happen.
+    fn step(&mut self) -> bool {
+        if self.is_past_end() {
+            return false;
+        }
+        let Some((now, event)) = self.heap.pop() else { return false };
+        assert!(now >= self.now, "time went backwards");
+        self.now = now;
+        self.events += 1;
+        if self.events > EVENTS {
+            self.fail("I20: the run does not come to an end".to_owned());
+            return false;
+        }
+        match event {
+            Event::Net(NetEvent::Arrive(pipe, side)) => self.arrive(pipe, side),
+            Event::Client(slot) => self.client_timer(slot),
+            Event::Session(slot) => self.start_session(slot),
+            Event::Server(node) => self.server_timer(node),
+            Event::Start(node) => self.servers[usize::from(node)].pg.handle_start(),
+            Event::Ready(node) => self.servers[usize::from(node)].pg.handle_ready(),
+            Event::Fault(index) => self.fault(index),
+            Event::Heal => self.heal(),
+        }
+        true
+    }
+
+    fn is_past_end(&self) -> bool {
+        self.healed_at.is_some_and(|healed| self.now > healed.after(LIVENESS).after(QUIET))
+    }
+
+    fn arrive(&mut self, pipe: PipeId, side: Side) {
+        let Some(arrival) = self.net.arrive(pipe, side, self.now, &mut self.heap) else { return };
+        let Some(owner) = self.net.owner(pipe, side) else { return };
+        self.trace.note(self.now, [u64::from(pipe) << 1 | side as u64, arrival as u64]);
+        if arrival == Arrival::Bytes
+            && let Some(bytes) = self.net.arrived(pipe, side)
+        {
+            self.trace.bytes(bytes);
+            let shown = &bytes[..];
+            self.trace.say(self.now, || format!("{pipe} -> {owner:?}: {}", trace::printable(shown)));
+        } else {
+            self.trace.say(self.now, || format!("{pipe} -> {owner:?}: {arrival:?}"));
+        }
+        match owner {
+            Owner::Client(slot) => self.client_arrival(slot, pipe, arrival),
+            Owner::Canceller => self.cancel_arrival(pipe, arrival),
+            Owner::Server(node) => self.server_arrival(node, pipe, arrival),
+            Owner::Front | Owner::Back => unreachable!("there is no proxy"),
+        }
+    }
+
+    /// An end of a pipe was read: its peer may have been waiting for room.
+    fn flush_peer(&mut self, pipe: PipeId, reader: Side) {
+        match self.net.owner(pipe, reader.other()) {
+            Some(Owner::Client(slot)) => self.drain_client(slot),
+            Some(Owner::Server(node)) => self.flush_server(node, pipe),
+            Some(Owner::Front | Owner::Back) => unreachable!("there is no proxy"),
+            Some(Owner::Canceller) | None => {}
+        }
+    }
+
+    fn fail(&mut self, what: String) {
+        self.trace.say(self.now, || format!("FAILED: {what}"));
+        self.failure.get_or_insert(Failure { at: self.now, what });
+    }
+
+    fn mark(&mut self, what: &'static str) {
+        *self.marks.entry(what).or_default() += 1;
+    }
+
+    fn heal(&mut self) {
+        self.trace.say(self.now, || "healed".to_owned());
+        self.healed_at = Some(self.now);
+        for server in &mut self.servers {
+            server.pg.refuse_logins(0);
+        }
+        self.finish_clients();
+    }
+
+    /// Everybody has had the time to finish.
+    fn check_end(&mut self) {
+        if let Some(why) = self.slots.iter().find_map(|slot| slot.client.as_ref()).map(|client| client.waits_for()) {
+            return self.fail(format!("I20: {why} after everything was well for {LIVENESS:?}"));
+        }
+        if self.plan.topology == Topology::Direct && self.net.open_count() > 0 {
+            self.fail(format!("I21: {} connections are left open", self.net.open_count()));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Sees everything and is told nothing: which client sent what, and what servers got and did.
+//!
+//! Fed by what clients send, what model servers observe, and when cancel requests arrive; never by pgconvoy's own state.
+
+use super::net::PipeId;
+use crate::fakepg::Observation;
+use crate::frame;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known of one client session.
+#[derive(Debug, Default)]
+struct Sent {
+    /// Digests of its messages after login, in order.
+    messages: Vec<u64>,
+    /// For each cancel request with its key, how many requests it had made when that arrived.
+    cancels: Vec<u32>,
+    /// True once it is over: then its statements may be cancelled for it.
+    over: bool,
+}
+
+/// What is known of one connection to a server.
+#[derive(Debug, Default)]
+struct Traffic {
+    owner: Option<u32>,
+    /// How many of its owner's messages have come by, those that went elsewhere included.
+    cursor: usize,
+}
+
+/// What may be sent to a server that no client has sent.
+const INSERTIONS: [&str; 5] = [
+    "ABORT",
+    "ROLLBACK",
+    "DISCARD ALL",
+    "SELECT pg_catalog.pg_is_in_recovery()",
+    "pgconvoy aborts this transaction block because it failed on another node",
+];
+
+/// The referee of one run.
+#[derive(Debug)]
+pub struct Referee {
+    /// True when every message of a client must reach the one server that there is.
+    all_to_one: bool,
+    clients: BTreeMap<u32, Sent>,
+    connections: BTreeMap<PipeId, Traffic>,
+    insertions: BTreeSet<u64>,
+}
+
+impl Referee {
+    /// A referee of a world with one server or several.
+    pub fn new(all_to_one: bool) -> Self {
+        let digest = |text: &&str| {
+            let mut message = vec![b'Q'];
+            message.extend_from_slice(&(text.len() as u32 + 5).to_be_bytes());
+            message.extend_from_slice(text.as_bytes());
+            message.push(0);
+            frame::digest(&message)
+        };
+        let insertions = INSERTIONS.iter().map(digest).collect();
+        Self { all_to_one, clients: BTreeMap::new(), connections: BTreeMap::new(), insertions }
+    }
+
+    /// A client has sent messages.
+    pub fn client_sent(&mut self, client: u32, messages: &mut Vec<u64>) {
+        if !messages.is_empty() {
+            self.clients.entry(client).or_default().messages.append(messages);
+        }
+    }
+
+    /// A cancel request with a client's key has arrived, when it had made so many requests.
+    pub fn cancel_arrived(&mut self, client: u32, requests_made: u32) {
+        self.clients.entry(client).or_default().cancels.push(requests_made);
+    }
+
+    /// A client is over.
+    pub fn client_over(&mut self, client: u32) {
+        self.clients.entry(client).or_default().over = true;
+    }
+
+    /// A connection to a server is closed.
+    pub fn connection_closed(&mut self, conn: PipeId) {
+        self.connections.remove(&conn);
+    }
+
+    /// A server has seen something.
+    pub fn observe(&mut self, observation: &Observation) -> Result<(), String> {
+        match observation {
+            Observation::HandOut(hand_out) => {
+                *self.connections.entry(hand_out.conn).or_default() =
+                    Traffic { owner: Some(hand_out.client), cursor: 0 };
+                if hand_out.unclean.is_empty() {
+                    return Ok(());
+                }
+                Err(format!(
+                    "I03: connection {} came to c{} unclean: {}",
+                    hand_out.conn, hand_out.client, hand_out.unclean
+                ))
+            }
+            Observation::Message { conn, kind, digest, tag, query } => {
+                if *kind == b'X' || (*query && tag.is_none() && self.insertions.contains(digest)) {
+                    return Ok(());
+                }
+                self.message(*conn, *kind, *digest)
+            }
+            Observation::Interrupted { conn, owner, request } => {
+                let sent = owner.and_then(|client| self.clients.get(&client));
+                let explained = sent.is_some_and(|sent| {
+                    let current = request.map_or(0, |tag| tag.request);
+                    sent.over || sent.cancels.iter().any(|made| current < *made)
+                });
+                if explained {
+                    return Ok(());
+                }
+                Err(format!("I05: a statement of {owner:?} ({request:?}) on connection {conn} was cancelled by nobody"))
+            }
+        }
+    }
+
+    fn message(&mut self, conn: PipeId, kind: u8, digest: u64) -> Result<(), String> {
+        let traffic = self.connections.entry(conn).or_default();
+        let Some((owner, sent)) = traffic.owner.and_then(|owner| Some((owner, self.clients.get(&owner)?))) else {
+            return Err(format!("I04: {:?} on connection {conn} comes from no client", kind as char));
+        };
+        let rest = &sent.messages[traffic.cursor..];
+        let found = if self.all_to_one {
+            rest.first().and_then(|first| (*first == digest).then_some(0))
+        } else {
+            rest.iter().position(|message| *message == digest)
+        };
+        match found {
+            Some(skipped) => traffic.cursor += skipped + 1,
+            // A statement is prepared again on a server that does not have it yet.
+            None if kind == b'P' && !self.all_to_one && sent.messages.contains(&digest) => {}
+            None => {
+                return Err(format!("I04: {:?} on connection {conn} is not what c{owner} sent next", kind as char));
+            }
+        }
+        Ok(())
+    }
+}
