@@ -14,6 +14,8 @@ mod request;
 mod route;
 mod settle;
 mod statements;
+#[cfg(test)]
+mod tests;
 
 use crate::auth::passwd::PasswordFile;
 use crate::auth::scram::KeyCache;
@@ -369,6 +371,9 @@ impl Session {
     pub fn handle_cancel_done(&mut self, now: Instant) {
         assert!(self.cancels > 0, "a cancel request ended that nobody had sent");
         self.cancels -= 1;
+        if self.cancels == 0 {
+            self.ports.iter_mut().flatten().for_each(|port| port.cancelled = false);
+        }
         self.settle(now);
     }
 
@@ -429,7 +434,7 @@ impl Session {
         let position = self.position(node)?;
         let mut port = self.ports[position].take()?;
         self.releasing &= position != BALANCE;
-        let reusable = port.is_reusable() && self.cancels == 0 && self.client_not_inside(position);
+        let reusable = port.is_reusable() && self.client_not_inside(position);
         port.link.parameters.shrink();
         Some((port.link, reusable))
     }

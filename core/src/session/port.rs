@@ -124,6 +124,8 @@ pub(super) struct Port {
     pub muddled: bool,
     /// A fatal error came by: the backend closes the connection.
     pub dying: bool,
+    /// A request to cancel what runs there is on its way.
+    pub cancelled: bool,
     /// A reply that the client did not see was an error.
     pub silent_error: bool,
     /// Nothing more is asked there: it is let go once nothing is owed.
@@ -148,6 +150,7 @@ impl Port {
             swallowed_sync: false,
             muddled: false,
             dying: false,
+            cancelled: false,
             silent_error: false,
             leaving: false,
             dialect,
@@ -217,6 +220,7 @@ impl Port {
 
     /// True when the connection may serve another session after washing (I03, I14).
     pub(super) fn is_reusable(&self) -> bool {
-        self.is_quiet() && !self.unsynced && !self.copy_in && !self.muddled && !self.dying && self.queue.is_empty()
+        let settled = !self.unsynced && !self.copy_in && !self.cancelled && !self.muddled && !self.dying;
+        self.is_quiet() && settled && self.queue.is_empty()
     }
 }

@@ -5,7 +5,7 @@ use super::settle::Afterwards;
 use super::statements::{Portal, Summary};
 use super::{BALANCE, MAIN, Report, Session};
 use crate::fault::Fault;
-use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
+use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, PENDING_REQUESTS, SMALL_MESSAGE_BYTES};
 use crate::sql::{self, Effect};
 use crate::wire::build;
 use crate::wire::tag::{backend, frontend};
@@ -201,7 +201,8 @@ impl Session {
         if skipped {
             return Ok(Step::Drop);
         }
-        if self.showing.is_some() || self.cancels > 0 {
+        let full = |port: &super::Port| port.owed.len() >= PENDING_REQUESTS;
+        if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(full) {
             return Ok(Step::Wait);
         }
         if self.in_copy() && header.tag != frontend::TERMINATE {

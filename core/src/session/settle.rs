@@ -174,8 +174,9 @@ impl Session {
             return false;
         }
         let mut any = false;
-        for port in self.ports.iter().flatten().filter(|port| !port.owed.is_empty()) {
+        for port in self.ports.iter_mut().flatten().filter(|port| !port.owed.is_empty()) {
             any = true;
+            port.cancelled = true;
             self.cancels += 1;
             self.events.push_back(SessionEvent::Cancel {
                 node: port.node,

@@ -108,9 +108,11 @@ pub fn run(
             let (os, shared, bound) = (os.clone(), Arc::clone(&shared), Arc::clone(&bound));
             let (orders, news) = (orders.clone(), news.clone());
             let body = move || -> io::Result<()> {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
                 let worker = Worker::new(os, index, shared, orders.borrow().clone(), news);
-                runtime.block_on(LocalSet::new().run_until(work(worker, bound, mail, orders)))
+                // A task of its own: what `run_until` is given is polled at every turn of the worker.
+                let life = async { spawn_local(work(worker, bound, mail, orders)).await };
+                runtime.block_on(LocalSet::new().run_until(life)).map_err(io::Error::other)?
             };
             threads.push(std::thread::Builder::new().name(format!("worker{index}")).spawn(body)?);
         }

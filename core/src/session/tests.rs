@@ -1,0 +1,457 @@
+//! Stories of one session with a primary and a load-balance node. The scenario stands on top, the stage below.
+
+use super::*;
+use crate::wire::tag::{backend, frontend};
+use alloc::format;
+use alloc::vec;
+
+const PRIMARY: NodeId = NodeId(0);
+const STANDBY: NodeId = NodeId(1);
+
+#[test]
+fn reads_go_to_the_standby_and_writes_to_the_primary() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
+    stage.node(STANDBY, &[row("x"), complete("SELECT 1"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "DCZ");
+    stage.client(&query("INSERT INTO t VALUES (1)"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("INSERT 0 1"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "CZ");
+}
+
+#[test]
+fn settings_go_to_both_and_are_answered_once() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SET work_mem = '1MB'"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "Q".into()));
+    stage.node(PRIMARY, &[complete("SET"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "CZ");
+    // The next request waits until the standby has caught up.
+    stage.client(&query("SELECT 1"));
+    assert_eq!(stage.sent(STANDBY), "");
+    stage.node(STANDBY, &[complete("SET"), ready(b'I')].concat());
+    assert_eq!((stage.heard(), stage.sent(STANDBY)), ("".into(), "Q".into()));
+}
+
+#[test]
+fn a_setting_that_only_the_standby_refuses_ends_the_partnership() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SET role = newcomer"));
+    stage.node(PRIMARY, &[complete("SET"), ready(b'I')].concat());
+    stage.node(STANDBY, &[error("22023"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "CZ");
+    assert_eq!(stage.released, [STANDBY]);
+    assert_eq!(stage.sent(STANDBY), "Q");
+    let (_, reusable) = stage.session.take_link(STANDBY).unwrap();
+    assert!(reusable, "the standby's link is clean");
+    stage.client(&query("SELECT 1"));
+    assert_eq!(stage.sent(PRIMARY), "QQ");
+}
+
+#[test]
+fn a_block_stays_on_the_primary_once_it_has_written() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'T')].concat());
+    stage.client(&query("UPDATE t SET a = 1"));
+    stage.node(PRIMARY, &[complete("UPDATE 1"), ready(b'T')].concat());
+    stage.sent(PRIMARY);
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'T')].concat());
+    stage.client(&query("COMMIT"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "Q".into()));
+    stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
+    stage.node(STANDBY, &[complete("COMMIT"), ready(b'I')].concat());
+    stage.client(&query("SELECT 1"));
+    assert_eq!(stage.sent(STANDBY), "Q", "after the block, reads are balanced again");
+}
+
+#[test]
+fn a_block_that_failed_on_the_standby_is_aborted_on_the_primary() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&query("SELECT 1/0"));
+    stage.sent(STANDBY);
+    stage.node(STANDBY, &[error("22012"), ready(b'E')].concat());
+    assert_eq!(stage.heard(), "EZ");
+    assert_eq!(stage.sent(PRIMARY), "Q", "the primary's block is made to fail");
+    stage.client(&query("COMMIT"));
+    assert_eq!(stage.sent(STANDBY), "", "and nothing overtakes that");
+    stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "Q".into()));
+    stage.node(STANDBY, &[complete("ROLLBACK"), ready(b'I')].concat());
+    stage.node(PRIMARY, &[complete("ROLLBACK"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "CZ");
+}
+
+#[test]
+fn a_serializable_block_is_the_primarys_alone() {
+    let mut stage = Stage::paired();
+    stage.client(&query("BEGIN ISOLATION LEVEL SERIALIZABLE"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("BEGIN"), ready(b'T')].concat());
+    stage.client(&query("SELECT 1"));
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'T')].concat());
+    stage.client(&query("COMMIT"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("QQ".into(), "".into()));
+}
+
+#[test]
+fn a_batch_that_changes_nodes_asks_for_the_replies_first() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SELECT 1"), bind("", ""), execute("")].concat());
+    assert_eq!(stage.sent(STANDBY), "PBE");
+    stage.client(&[parse("", "DELETE FROM t"), bind("", ""), execute(""), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "H".into()));
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), complete("SELECT 0")].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PBES".into(), "S".into()));
+    stage.node(STANDBY, &ready(b'I'));
+    stage.node(PRIMARY, &[bare(b'1'), bare(b'2'), complete("DELETE 0"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "12C12CZ");
+}
+
+#[test]
+fn after_an_error_a_batch_is_skipped_up_to_its_sync() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SELECT oops"), bind("", ""), execute("")].concat());
+    stage.client(&parse("", "DELETE FROM t"));
+    stage.node(STANDBY, &error("42703"));
+    stage.client(&[bind("", ""), execute(""), sync()].concat());
+    assert_eq!(stage.sent(PRIMARY), "", "the write is part of the batch that failed");
+    assert_eq!(stage.sent(STANDBY), "PBEHS");
+    stage.node(STANDBY, &ready(b'I'));
+    assert_eq!(stage.heard(), "EZ");
+}
+
+#[test]
+fn a_prepared_statement_follows_its_transaction_to_the_primary() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("s1", "SELECT 1"), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), ready(b'I')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY), stage.heard()), ("".into(), "PS".into(), "1Z".into()));
+    stage.begin();
+    stage.client(&query("DELETE FROM t"));
+    stage.node(PRIMARY, &[complete("DELETE 1"), ready(b'T')].concat());
+    stage.sent(PRIMARY);
+    stage.heard();
+    stage.client(&[bind("", "s1"), execute(""), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PBES".into(), "".into()));
+    stage.node(PRIMARY, &[bare(b'1'), bare(b'2'), complete("SELECT 1"), ready(b'T')].concat());
+    assert_eq!(stage.heard(), "2CZ", "the client did not ask for that Parse");
+}
+
+#[test]
+fn a_copy_swallows_the_sync_that_was_sent_with_it() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "COPY t FROM STDIN"), bind("", ""), execute(""), sync()].concat());
+    stage.node(PRIMARY, &[bare(b'1'), bare(b'2'), message(b'G', &[0, 0, 0])].concat());
+    stage.client(&[message(b'd', b"1\n"), message(b'c', b""), sync()].concat());
+    assert_eq!(stage.sent(PRIMARY), "PBESdcS");
+    assert!(!stage.session.is_idle());
+    stage.node(PRIMARY, &[complete("COPY 1"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "12GCZ");
+    assert!(stage.session.is_idle(), "nothing is owed any more");
+}
+
+#[test]
+fn a_standby_that_is_lost_costs_its_statement_and_not_the_session() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&query("SELECT 1"));
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    assert_eq!(stage.heard(), "EZ");
+    assert_eq!(stage.sent(PRIMARY), "Q", "the block must not go on as if nothing had happened");
+    stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+    stage.client(&query("ROLLBACK"));
+    stage.node(PRIMARY, &[complete("ROLLBACK"), ready(b'I')].concat());
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(PRIMARY), stage.heard()), ("QQ".into(), "CZ".into()));
+    assert!(!stage.session.is_over());
+}
+
+#[test]
+fn a_cancel_holds_back_what_was_not_running_when_it_came() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SELECT 1"));
+    stage.sent(STANDBY);
+    assert!(stage.session.handle_cancel(NOW));
+    stage.drain();
+    assert_eq!(stage.cancelled, [STANDBY]);
+    stage.node(STANDBY, &[error("57014"), ready(b'I')].concat());
+    stage.client(&query("SELECT 2"));
+    assert_eq!(stage.sent(STANDBY), "", "the cancel might still hit it");
+    stage.session.handle_cancel_done(NOW);
+    assert_eq!(stage.sent(STANDBY), "Q");
+}
+
+#[test]
+fn a_commit_without_an_answer_is_told_as_unknown() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&query("DELETE FROM t"));
+    stage.node(PRIMARY, &[complete("DELETE 1"), ready(b'T')].concat());
+    stage.client(&query("COMMIT"));
+    stage.heard();
+    stage.session.handle_closed(Peer::Node(PRIMARY), Closed::End, NOW);
+    let text = stage.heard_bytes();
+    assert!(text.windows(5).any(|code| code == b"08007"), "{:?}", String::from_utf8_lossy(&text));
+    assert!(stage.session.is_over());
+}
+
+#[test]
+fn a_reply_that_nobody_asked_for_ends_only_this_session() {
+    let mut stage = Stage::paired();
+    stage.node(PRIMARY, &bare(b'1'));
+    assert_eq!(stage.heard(), "E");
+    assert!(stage.session.is_over());
+    assert!(!stage.session.take_link(PRIMARY).unwrap().1, "such a connection is not used again");
+}
+
+#[test]
+fn bytes_may_come_in_any_pieces() {
+    let request = [query("SELECT 1"), parse("s", "SELECT 2"), bind("", "s"), execute(""), sync(), query("SELECT 3")];
+    let reply = [
+        row(&"x".repeat(300)),
+        complete("SELECT 1"),
+        ready(b'I'),
+        bare(b'1'),
+        bare(b'2'),
+        row("y"),
+        complete("SELECT 1"),
+        ready(b'I'),
+        error("22012"),
+        ready(b'I'),
+    ];
+    let (request, reply) = (request.concat(), reply.concat());
+    for piece in [1, 2, 3, 7, 64] {
+        let mut stage = Stage::paired();
+        let mut replied = 0;
+        for part in request.chunks(piece) {
+            stage.client(part);
+        }
+        assert_eq!(stage.sent(STANDBY), "QPBESQ");
+        for part in reply.chunks(piece) {
+            stage.node(STANDBY, part);
+            replied += part.len();
+            stage.session.invariants();
+        }
+        assert_eq!(replied, reply.len());
+        assert_eq!(stage.heard_bytes(), reply, "in pieces of {piece}");
+    }
+}
+
+#[test]
+fn the_clients_table_is_answered_in_its_turn() {
+    let mut stage = Stage::paired();
+    stage.client(&[query("SELECT 1"), query("SHOW pool_version")].concat());
+    assert_eq!(stage.shown, 0, "the answer before it comes first");
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'I')].concat());
+    assert_eq!(stage.shown, 1);
+    stage.session.handle_show(&[vec!["4.3.5".into()]], NOW);
+    assert_eq!(stage.heard(), "CZTDCZ");
+}
+
+#[test]
+fn a_half_sent_batch_makes_a_link_unfit_for_others() {
+    let mut stage = Stage::paired();
+    stage.client(&parse("", "SELECT 1"));
+    stage.sent(STANDBY);
+    stage.session.handle_closed(Peer::Client, Closed::End, NOW);
+    assert!(stage.session.is_over());
+    assert!(!stage.session.take_link(STANDBY).unwrap().1);
+    assert!(stage.session.take_link(PRIMARY).unwrap().1);
+}
+
+// The stage.
+
+const NOW: Instant = Instant(1);
+
+struct Stage {
+    session: Session,
+    released: Vec<NodeId>,
+    cancelled: Vec<NodeId>,
+    shown: usize,
+}
+
+impl Stage {
+    /// A client that is logged in, with a port to the primary and one to a standby.
+    fn paired() -> Self {
+        let node = |id, role| crate::node::NodeView {
+            id,
+            weight_milli: if id == STANDBY { 1000 } else { 0 },
+            role,
+            health: crate::node::Health::Up,
+        };
+        let nodes = vec![node(PRIMARY, crate::node::Role::Primary), node(STANDBY, crate::node::Role::Standby)];
+        let view = Arc::new(View { epoch: 1, mode: crate::node::Mode::Streaming, nodes });
+        let setup = Setup {
+            passwords: PasswordFile::default(),
+            authentication_timeout: None,
+            client_idle_limit: None,
+            load_balance: true,
+            allow_sql_comments: false,
+            report_per_node: false,
+            notice_per_node: false,
+            report_statements: false,
+            report_messages: false,
+            salt_seed: [0; 32],
+        };
+        let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
+        let keys = Rc::new(RefCell::new(KeyCache::new()));
+        let session = Session::new(Arc::new(setup), view, secrets, Rng::new(1), keys, NOW);
+        let mut stage = Self { session, released: vec![], cancelled: vec![], shown: 0 };
+        let mut startup = Vec::new();
+        crate::wire::startup::build(&mut startup, b"alice", b"shop", b"");
+        stage.session.handle_read(Peer::Client, &mut BytesMut::from(&startup[..]), NOW);
+        assert!(matches!(stage.session.poll_event(), Some(SessionEvent::WantSlot)));
+        stage.session.handle_slot(Ok(()), NOW);
+        let mut wanted = Vec::new();
+        while let Some(event) = stage.session.poll_event() {
+            if let SessionEvent::Acquire { node, login } = event {
+                wanted.push((node, login));
+            }
+        }
+        for (node, login) in wanted {
+            assert!(stage.session.handle_grant(node, Ok(link(node, login)), NOW).is_none());
+        }
+        stage.drain();
+        assert_eq!(stage.heard(), "RSKZ");
+        stage
+    }
+
+    fn begin(&mut self) {
+        self.client(&query("BEGIN"));
+        self.node(PRIMARY, &[complete("BEGIN"), ready(b'T')].concat());
+        self.node(STANDBY, &[complete("BEGIN"), ready(b'T')].concat());
+        self.sent(PRIMARY);
+        self.sent(STANDBY);
+        assert_eq!(self.heard(), "CZ");
+    }
+
+    fn client(&mut self, bytes: &[u8]) {
+        self.session.handle_read(Peer::Client, &mut BytesMut::from(bytes), NOW);
+        self.drain();
+    }
+
+    fn node(&mut self, node: NodeId, bytes: &[u8]) {
+        assert!(self.session.wants_read(Peer::Node(node)), "node {node} speaks out of turn");
+        self.session.handle_read(Peer::Node(node), &mut BytesMut::from(bytes), NOW);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                SessionEvent::Release { node } => self.released.push(node),
+                SessionEvent::Cancel { node, .. } => self.cancelled.push(node),
+                SessionEvent::Show(_) => self.shown += 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// The kinds of the messages queued for a node since the last time.
+    fn sent(&mut self, node: NodeId) -> String {
+        kinds(&drained(self.session.writes(Peer::Node(node)).expect("no such port")))
+    }
+
+    /// The kinds of the messages queued for the client since the last time.
+    fn heard(&mut self) -> String {
+        kinds(&self.heard_bytes())
+    }
+
+    fn heard_bytes(&mut self) -> Vec<u8> {
+        drained(self.session.writes(Peer::Client).expect("the client has a queue"))
+    }
+}
+
+fn drained(queue: &mut WriteQueue) -> Vec<u8> {
+    let mut all = Vec::new();
+    while !queue.is_empty() {
+        let mut chunks: [&[u8]; 1] = [&[]];
+        queue.chunks(&mut chunks);
+        all.extend_from_slice(chunks[0]);
+        let length = chunks[0].len();
+        queue.advance(length);
+    }
+    all
+}
+
+fn kinds(mut bytes: &[u8]) -> String {
+    let mut kinds = String::new();
+    while let Ok(Some(header)) = crate::wire::Header::parse(bytes) {
+        kinds.push(header.tag as char);
+        bytes = &bytes[header.total..];
+    }
+    assert!(bytes.is_empty(), "half a message");
+    kinds
+}
+
+fn link(node: NodeId, login: Arc<Login>) -> Link {
+    let mut link = Link::new(node, login, "nonce".into(), NOW);
+    drained(link.writes());
+    let hot = if node == STANDBY { &b"in_hot_standby\0on\0"[..] } else { b"in_hot_standby\0off\0" };
+    let bytes = [
+        message(backend::AUTHENTICATION, &[0; 4]),
+        message(backend::PARAMETER_STATUS, hot),
+        message(backend::BACKEND_KEY_DATA, &[0, 0, 0, 9, 1, 2, 3, 4]),
+        ready(b'I'),
+    ];
+    link.handle_read(&mut BytesMut::from(&bytes.concat()[..]), &mut KeyCache::new());
+    assert!(matches!(link.outcome(), crate::link::Outcome::Ready));
+    link
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    build::message(&mut out, tag, |out| out.extend_from_slice(body));
+    out
+}
+
+fn bare(tag: u8) -> Vec<u8> {
+    message(tag, b"")
+}
+
+fn query(text: &str) -> Vec<u8> {
+    message(frontend::QUERY, format!("{text}\0").as_bytes())
+}
+
+fn parse(name: &str, text: &str) -> Vec<u8> {
+    message(frontend::PARSE, format!("{name}\0{text}\0\0\0").as_bytes())
+}
+
+fn bind(portal: &str, name: &str) -> Vec<u8> {
+    message(frontend::BIND, format!("{portal}\0{name}\0\0\0\0\0\0\0").as_bytes())
+}
+
+fn execute(portal: &str) -> Vec<u8> {
+    message(frontend::EXECUTE, format!("{portal}\0\0\0\0\0").as_bytes())
+}
+
+fn sync() -> Vec<u8> {
+    bare(frontend::SYNC)
+}
+
+fn ready(status: u8) -> Vec<u8> {
+    message(backend::READY_FOR_QUERY, &[status])
+}
+
+fn complete(tag: &str) -> Vec<u8> {
+    message(backend::COMMAND_COMPLETE, format!("{tag}\0").as_bytes())
+}
+
+fn row(value: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    build::text_data_row(&mut out, [value].into_iter());
+    out
+}
+
+fn error(code: &str) -> Vec<u8> {
+    message(backend::ERROR_RESPONSE, format!("SERROR\0VERROR\0C{code}\0Mno\0\0").as_bytes())
+}
