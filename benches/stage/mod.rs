@@ -1,0 +1,163 @@
+//! A logged-in session with one node and no sockets: what benches and tests of the relay have in common.
+//!
+//! It does what the driver does with a session, in the same order and with the same buffer, only that reads bring what
+//! the caller says and writes go nowhere.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use pgconvoy_core::auth::passwd::PasswordFile;
+use pgconvoy_core::auth::scram::KeyCache;
+use pgconvoy_core::limits::{CANCEL_KEY_BYTES, READ_BYTES};
+use pgconvoy_core::link::{Link, Login, Outcome};
+use pgconvoy_core::node::{Health, Mode, NodeId, NodeView, Role, View};
+use pgconvoy_core::rng::Rng;
+use pgconvoy_core::session::{Peer, Secrets, Session, SessionEvent, Setup};
+use pgconvoy_core::time::Instant;
+use pgconvoy_core::wire::tag::{backend, frontend};
+use pgconvoy_core::wire::{TransactionStatus, build, startup};
+
+/// The only node.
+const NODE: NodeId = NodeId(0);
+/// Its end of the session.
+pub const SERVER: Peer = Peer::Node(NODE);
+/// The column of pgbench's SELECT.
+const COLUMN: &str = "abalance";
+
+/// A session and the buffer that its worker reads into.
+pub struct Stage {
+    session: Session,
+    scratch: BytesMut,
+}
+
+impl Stage {
+    /// A session whose client has just been told that it may ask.
+    pub fn logged_in() -> Self {
+        let node = NodeView { id: NODE, weight_milli: 1000, role: Role::Primary, health: Health::Up };
+        let view = View { epoch: 1, mode: Mode::Streaming, nodes: vec![node] };
+        let secrets = Secrets { cancel_key: [7; CANCEL_KEY_BYTES], nonce: "nonce".to_owned() };
+        let keys = Rc::new(RefCell::new(KeyCache::new()));
+        let session =
+            Session::new(Arc::new(setup()), Arc::new(view), secrets, Rng::new(1), keys.clone(), Instant::ZERO);
+        let mut stage = Self { session, scratch: BytesMut::new() };
+        let mut hello = Vec::new();
+        startup::build(&mut hello, b"app", b"app", b"");
+        stage.read(Peer::Client, &hello);
+        let mut logged_in = false;
+        while let Some(event) = stage.session.poll_event() {
+            match event {
+                SessionEvent::WantSlot => stage.session.handle_slot(Ok(()), Instant::ZERO),
+                SessionEvent::Acquire { login, .. } => {
+                    let unwanted =
+                        stage.session.handle_grant(NODE, Ok(link(login, &mut keys.borrow_mut())), Instant::ZERO);
+                    assert!(unwanted.is_none(), "the session refuses the link that it asked for");
+                }
+                SessionEvent::LoggedIn { .. } => logged_in = true,
+                SessionEvent::Report(_) => {}
+                other => panic!("a login wants {other:?}"),
+            }
+        }
+        assert!(logged_in, "the login did not end");
+        stage.write(Peer::Client);
+        stage
+    }
+
+    /// `from` sends `bytes`, in reads of at most the driver's size; all that this lets out is written. Returns how many
+    /// bytes went to the other side.
+    pub fn relay(&mut self, from: Peer, bytes: &[u8]) -> usize {
+        let to = if from == SERVER { Peer::Client } else { SERVER };
+        let mut written = 0;
+        for read in bytes.chunks(READ_BYTES) {
+            self.read(from, read);
+            while self.session.poll_event().is_some() {}
+            written += self.write(to);
+        }
+        written
+    }
+
+    /// Fills the worker's buffer with `bytes` as a read from a socket would.
+    pub fn fill(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= READ_BYTES, "a read is never that long");
+        self.scratch.reserve(READ_BYTES);
+        self.scratch.extend_from_slice(bytes);
+    }
+
+    /// The session takes what the buffer holds as read from `from`.
+    pub fn handle_read(&mut self, from: Peer) {
+        self.session.handle_read(from, &mut self.scratch, Instant::ZERO);
+    }
+
+    /// Writes all that is queued for `to`; how many bytes that were.
+    pub fn write(&mut self, to: Peer) -> usize {
+        let Some(queue) = self.session.writes(to) else { return 0 };
+        let written = queue.len();
+        queue.advance(written);
+        written
+    }
+
+    fn read(&mut self, from: Peer, bytes: &[u8]) {
+        assert!(self.session.wants_read(from), "the session does not want to read now");
+        self.fill(bytes);
+        self.handle_read(from);
+    }
+}
+
+/// Nothing is logged, and there is nothing to balance.
+fn setup() -> Setup {
+    Setup {
+        passwords: PasswordFile::parse("").0,
+        authentication_timeout: None,
+        client_idle_limit: None,
+        load_balance: true,
+        allow_sql_comments: false,
+        report_per_node: false,
+        notice_per_node: false,
+        report_statements: false,
+        report_messages: false,
+        salt_seed: [0; 32],
+    }
+}
+
+/// A link that has logged in without a password.
+fn link(login: Arc<Login>, keys: &mut KeyCache) -> Link {
+    let mut link = Link::new(NODE, login, "nonce".to_owned(), Instant::ZERO);
+    let mut greeting = Vec::new();
+    build::authentication(&mut greeting, 0, &[]);
+    build::parameter_status(&mut greeting, b"client_encoding", b"UTF8");
+    build::parameter_status(&mut greeting, b"standard_conforming_strings", b"on");
+    build::backend_key_data(&mut greeting, 4711, &[1, 2, 3, 4]);
+    build::ready_for_query(&mut greeting, TransactionStatus::Idle);
+    link.handle_read(&mut BytesMut::from(greeting.as_slice()), keys);
+    link.writes().clear();
+    assert!(matches!(link.outcome(), Outcome::Ready), "the link is not ready after {greeting:?}");
+    link
+}
+
+/// A Query message.
+pub fn query(sql: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    build::message(&mut out, frontend::QUERY, |out| build::cstr(out, sql.as_bytes()));
+    out
+}
+
+/// The RowDescription of a result with one column.
+pub fn row_description() -> Vec<u8> {
+    let mut out = Vec::new();
+    build::text_row_description(&mut out, [COLUMN].into_iter());
+    out
+}
+
+/// A DataRow with one column, `length` bytes long altogether.
+pub fn data_row(length: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let value = vec![b'x'; length - 11];
+    build::message(&mut out, backend::DATA_ROW, |out| {
+        out.extend_from_slice(&1u16.to_be_bytes());
+        out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        out.extend_from_slice(&value);
+    });
+    assert_eq!(out.len(), length, "a row of another length was built");
+    out
+}
