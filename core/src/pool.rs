@@ -68,6 +68,8 @@ struct Shelf {
     waiting: VecDeque<(Ticket, Instant)>,
     /// Links that this pool has opened or holds: in use, in the making, being washed, idle.
     owned: u32,
+    /// Another pool starved when nothing here was idle: the next link to come back is given up for it.
+    wanted_elsewhere: bool,
 }
 
 /// The idle links of one worker.
@@ -129,6 +131,7 @@ impl Pool {
         let Some(shelf) = self.shelves.get_mut(&node) else { return };
         assert!(shelf.owned > 0, "a link was lost that nobody had opened");
         shelf.owned -= 1;
+        shelf.wanted_elsewhere = false;
         self.events.push_back(PoolEvent::Token(node));
         if let Some((ticket, _)) = shelf.waiting.pop_front() {
             self.events.push_back(PoolEvent::Retry(ticket));
@@ -140,7 +143,8 @@ impl Pool {
     pub fn park(&mut self, link: Link, now: Instant) -> Option<LinkId> {
         let worn = self.settings.max_uses > 0 && link.uses >= self.settings.max_uses;
         let shelf = self.shelves.entry(link.node).or_default();
-        if !self.settings.keep || worn {
+        let wanted_elsewhere = shelf.waiting.is_empty() && shelf.wanted_elsewhere;
+        if !self.settings.keep || worn || wanted_elsewhere {
             return None;
         }
         let id = self.next_id;
@@ -159,12 +163,14 @@ impl Pool {
         }
     }
 
-    /// Another pool starves for a link of this node: one idle link is closed for it.
+    /// Another pool starves for a link of this node: one idle link is closed for it, or else the next that comes back.
     pub fn spare(&mut self, node: NodeId) {
         let Some(shelf) = self.shelves.get_mut(&node) else { return };
         if let Some(oldest) = shelf.idle.pop_front() {
             self.events.push_back(PoolEvent::Close(oldest.id));
             self.lost(node);
+        } else {
+            shelf.wanted_elsewhere = shelf.owned > 0;
         }
     }
 
@@ -313,6 +319,18 @@ mod tests {
         assert!(
             matches!(pool.poll_event(), Some(PoolEvent::Refuse(3, refused)) if &refused.fault.sqlstate == b"53300")
         );
+    }
+
+    #[test]
+    fn a_link_that_was_busy_when_another_pool_starved_is_given_up_when_it_comes_back() {
+        let mut pool = pool(None);
+        pool.ask(1, N0, &login("a"), T0, || true);
+        pool.spare(N0);
+        assert_eq!(pool.park(link("a"), T0), None);
+        pool.lost(N0);
+        assert!(matches!(pool.poll_event(), Some(PoolEvent::Token(N0))));
+        pool.ask(2, N0, &login("a"), T0, || true);
+        assert!(pool.park(link("a"), T0).is_some(), "one link was wanted, and one was given");
     }
 
     #[test]
