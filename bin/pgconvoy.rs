@@ -1,5 +1,115 @@
-//! The one binary of pgconvoy.
+//! The one binary of pgconvoy. Called as `pgpool` it takes pgpool-II's command line.
 
-fn main() -> anyhow::Result<()> {
-    Ok(())
+mod check;
+mod pgpool;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use pgconvoy_io::process::control;
+use pgconvoy_io::process::service::{Options, serve};
+use pgconvoy_io::server::StopMode;
+
+/// A proxy in front of PostgreSQL: pooling, load balancing, failover
+#[derive(Debug, Parser)]
+#[command(name = "pgconvoy", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients until a signal stops it
+    Serve {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Leave the terminal once clients can connect
+        #[arg(long)]
+        detach: bool,
+        /// Log debug messages
+        #[arg(short, long)]
+        debug: bool,
+        /// This process is the one that has left the terminal
+        #[arg(long, hide = true)]
+        detached_child: bool,
+    },
+    /// Say all that is wrong with a configuration file
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Stop a running server, and wait until it has ended
+    Stop {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// How to stop
+        #[arg(short, long, value_enum, default_value_t = Mode::Smart)]
+        mode: Mode,
+    },
+    /// Let a running server read its configuration again
+    Reload {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration: TOML if its name ends in .toml, else in pgpool.conf's syntax
+    #[arg(short = 'f', long = "config-file", value_name = "FILE")]
+    path: PathBuf,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// Once all clients have gone
+    #[value(alias = "s")]
+    Smart,
+    /// Now, but in good order
+    #[value(alias = "f")]
+    Fast,
+    /// Now
+    #[value(alias = "i")]
+    Immediate,
+}
+
+impl From<Mode> for StopMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Smart => Self::Smart,
+            Mode::Fast => Self::Fast,
+            Mode::Immediate => Self::Immediate,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if Path::new(&name).file_stem().is_some_and(|stem| stem == "pgpool") {
+        return pgpool::main();
+    }
+    match Arguments::parse().command {
+        Command::Serve { file, detach, debug, detached_child } => {
+            serve(&Options { config: file.path, detach, is_child: detached_child, debug, remarks: Vec::new() })
+        }
+        Command::Check { file } => check::main(&file.path),
+        Command::Stop { file, mode } => exit_code(control::stop(&file.path, mode.into())),
+        Command::Reload { file } => exit_code(control::reload(&file.path)),
+    }
+}
+
+/// Ends a command to a running server.
+fn exit_code(result: Result<(), control::Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // stderr may be gone.
+            drop(writeln!(std::io::stderr(), "FATAL:  {error}"));
+            error.exit_code()
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! The tokio layer of pgconvoy: the only crate with sockets, files, processes and clocks.
 //!
 //! Where to read, in order: [`env`] (the seam to the world) and [`os`] (production's side of it), [`config`], [`log`],
-//! [`server`] (workers, control task), [`testbed`] (real PostgreSQL for tests and the demo).
+//! [`server`] (workers, control task), [`process`] (pid file, signals, leaving the terminal), [`testbed`] (real
+//! PostgreSQL for tests and the demo).
 
 mod clock;
 pub mod config;
 pub mod env;
 pub mod log;
 pub mod os;
+pub mod process;
 pub mod server;
 pub mod testbed;

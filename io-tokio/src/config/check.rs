@@ -28,10 +28,11 @@ struct Check<'a> {
 impl Check<'_> {
     fn clustering_mode(&mut self) {
         let mode = Clustering::read(self.values, None).backend_clustering_mode;
-        if !matches!(mode, ClusteringMode::StreamingReplication | ClusteringMode::Raw) {
+        let served = [ClusteringMode::StreamingReplication, ClusteringMode::LogicalReplication, ClusteringMode::Raw];
+        if !served.contains(&mode) {
             let message = format!("{} is not supported yet", mode.as_str());
             self.note(Severity::Error, "backend_clustering_mode", None, message).help =
-                Some("use streaming_replication or raw".to_owned());
+                Some("use streaming_replication, logical_replication or raw".to_owned());
         }
     }
 
@@ -52,10 +53,12 @@ impl Check<'_> {
                 always_primary.push(node);
             }
         }
-        if in_use == 0 {
+        let load_balance_mode = LoadBalance::read(self.values, None).load_balance_mode;
+        if in_use == 0 && !self.has_backend_error() {
             let help = "set at least backend_hostname0 and backend_port0";
             self.findings.push(Diagnostic::about(Severity::Error, self.file, "no backend is configured").help(help));
-        } else if weights == 0.0 && LoadBalance::read(self.values, None).load_balance_mode {
+        }
+        if in_use > 0 && weights == 0.0 && load_balance_mode {
             let message = "no backend has a weight, so that no read is balanced";
             let help = "set backend_weight0 and so on";
             self.findings.push(Diagnostic::about(Severity::Warning, self.file, message).help(help));
@@ -64,6 +67,15 @@ impl Check<'_> {
             let message = "another backend is ALWAYS_PRIMARY already; only one can be".to_owned();
             self.note(Severity::Error, "backend_flag", Some(second), message);
         }
+    }
+
+    /// Whether a mistake has been found that may be why a backend is missing.
+    fn has_backend_error(&self) -> bool {
+        let is_of_backend = |finding: &Diagnostic| {
+            finding.severity == Severity::Error
+                && finding.parameter.as_ref().is_some_and(|name| name.starts_with("backend_"))
+        };
+        self.findings.iter().any(is_of_backend)
     }
 
     fn flags(&mut self, node: u16, flags: &[String]) {

@@ -119,6 +119,15 @@ pub struct Config {
     values: Values,
 }
 
+/// What is needed of a configuration to find the running server, whatever is wrong with the rest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Essentials {
+    /// Where its pid file is.
+    pub files: Files,
+    /// How it logs.
+    pub logging: Logging,
+}
+
 /// A configuration without errors.
 #[derive(Debug)]
 pub struct Loaded {
@@ -134,12 +143,8 @@ impl Config {
     /// # Errors
     /// All errors and warnings, if there is at least one error.
     pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(path, text),
-            Err(error) => {
-                Err(vec![Diagnostic::about(Severity::Error, path, format!("cannot read the configuration: {error}"))])
-            }
-        }
+        let text = read_text(path).map_err(|finding| vec![finding])?;
+        Self::parse(path, text)
     }
 
     /// As [`Config::load`], with the text of the file.
@@ -151,15 +156,22 @@ impl Config {
         finish(path, values, findings)
     }
 
+    /// Reads what is needed to find the running server: errors elsewhere in the file are no reason not to stop it.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn essentials(path: &Path) -> Result<Essentials, Diagnostic> {
+        let (values, _) = read(path, read_text(path)?);
+        Ok(Essentials { files: Files::read(&values, None), logging: Logging::read(&values, None) })
+    }
+
     /// Reads the file again for a running server: parameters that can only be set at start keep their present values.
     ///
     /// # Errors
     /// All errors and warnings, if there is at least one error; the present configuration then stays in force.
     pub fn reload(&self) -> Result<Loaded, Vec<Diagnostic>> {
         let path = self.path.as_path();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            vec![Diagnostic::about(Severity::Error, path, format!("cannot read the configuration: {error}"))]
-        })?;
+        let text = read_text(path).map_err(|finding| vec![finding])?;
         let (mut values, mut findings) = read(path, text);
         let fixed = names::parameters().chain(names::own_parameters()).filter(|known| known.set_at == SetAt::Init);
         for known in fixed {
@@ -232,6 +244,14 @@ impl Config {
     }
 }
 
+/// The text of a file. Comments of old files are in encodings of all sorts: what is not UTF-8 is replaced.
+fn read_text(path: &Path) -> Result<String, Diagnostic> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) => Err(Diagnostic::about(Severity::Error, path, format!("cannot read {}: {error}", path.display()))),
+    }
+}
+
 /// Reads the values of a file, and notes what is wrong with each of them.
 fn read(path: &Path, text: String) -> (Values, Vec<Diagnostic>) {
     let source = Arc::new(Source { path: path.to_owned(), text });
@@ -244,6 +264,11 @@ fn read(path: &Path, text: String) -> (Values, Vec<Diagnostic>) {
     let Parsed { assignments, mut findings } = parsed;
     let assignments = old::translate_all(assignments, &mut findings);
     let mut values = Values::new();
+    // Debian's pgpool-II has its pid file where Debian's PostgreSQL has its own.
+    let [usual, debian] = ["/var/run/pgpool", "/var/run/postgresql"].map(Path::new);
+    if !usual.is_dir() && debian.is_dir() {
+        values.set_default("pid_file_name", Value::Text(format!("{}/pgpool.pid", debian.display())));
+    }
     values.assign(assignments, &mut findings);
     (values, findings)
 }
@@ -251,10 +276,11 @@ fn read(path: &Path, text: String) -> (Values, Vec<Diagnostic>) {
 /// Looks at the values as a whole, and makes the configuration if nothing is wrong.
 fn finish(path: &Path, values: Values, mut findings: Vec<Diagnostic>) -> Result<Loaded, Vec<Diagnostic>> {
     check::check(&values, path, &mut findings);
-    // In the order of the file; what is about the file as a whole comes last.
+    // In the order of the file, then of included files; what is about the file as a whole comes last.
     findings.sort_by_key(|finding| match &finding.location {
-        Location::Place(place) => (0, place.source.path.clone(), place.span.start),
-        Location::File(path) => (1, path.clone(), 0),
+        Location::Place(place) if place.source.path == path => (0, path.to_owned(), place.span.start),
+        Location::Place(place) => (1, place.source.path.clone(), place.span.start),
+        Location::File(path) => (2, path.clone(), 0),
     });
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings);

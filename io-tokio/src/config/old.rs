@@ -91,16 +91,15 @@ fn translate(found: Assignment, has_old_heartbeat: bool) -> Translation {
     let name = found.name.to_ascii_lowercase();
     let renamed = RENAMED.iter().chain(&DEPRECATED).find(|(old, _)| old.eq_ignore_ascii_case(&name));
     // Letter case matters for this one alone: its new name differs from the old one in nothing else.
-    if let Some((old, new)) = renamed.filter(|(_, new)| found.name != *new) {
-        return rename(found, old, new);
+    if let Some((_, new)) = renamed.filter(|(_, new)| found.name != *new) {
+        return rename(found, new);
     }
     if let Some((stem, number)) = split_number(&name) {
         let old_device = ("heartbeat_device", "heartbeat_device");
         let renumbered =
             RENUMBERED.iter().chain(has_old_heartbeat.then_some(&old_device)).find(|(old, _)| *old == stem);
         if let Some((_, new)) = renumbered.filter(|_| number < u32::from(MAX_NODES)) {
-            let old = found.name.clone();
-            return rename(found, &old, &format!("{new}{}", number + 1));
+            return rename(found, &format!("{new}{}", number + 1));
         }
     }
     if DROPPED.contains(&name.as_str()) {
@@ -109,8 +108,8 @@ fn translate(found: Assignment, has_old_heartbeat: bool) -> Translation {
     translate_word(found, &name)
 }
 
-fn rename(mut found: Assignment, old: &str, new: &str) -> Translation {
-    let finding = warning(&found, format!("{old} is the old name of {new}, and is taken for it"));
+fn rename(mut found: Assignment, new: &str) -> Translation {
+    let finding = warning(&found, format!("this is the old name of {new}, and is taken for it"));
     new.clone_into(&mut found.name);
     Translation::Replaced(found, finding.help(format!("write {new}")))
 }

@@ -45,11 +45,9 @@ fn include(found: &Assignment, depth: usize, parsed: &mut Parsed) {
             Some("look for a file that includes itself".to_owned()),
         );
     }
-    match std::fs::read_to_string(&path) {
+    match super::read_text(&path) {
         Ok(text) => parse_nested(&Arc::new(Source { path, text }), depth + 1, parsed),
-        Err(error) => {
-            parsed.error(found.value_place.clone(), format!("cannot read {}: {error}", path.display()), None);
-        }
+        Err(unreadable) => parsed.error(found.value_place.clone(), unreadable.message, None),
     }
 }
 
@@ -103,7 +101,7 @@ impl Line<'_> {
         if self.at_end() {
             let name_text = &self.text[name.clone()];
             let help = format!("write {name_text} = '' for an empty text");
-            return Err(self.error(name.clone(), format!("{name_text} has no value"), Some(help)));
+            return Err(self.error(name.clone(), "there is no value", Some(help)));
         }
         let mut span = self.take_while(|c| !c.is_whitespace() && c != '#');
         self.take_unit(&mut span);
@@ -252,7 +250,7 @@ mod tests {
             [
                 (1, "the quote at the start of the value is missing"),
                 (2, "there is more text after the value"),
-                (3, "port has no value"),
+                (3, "there is no value"),
                 (4, "a line begins with the name of a parameter"),
                 (5, "the quote at the end of the value is missing"),
             ]

@@ -99,13 +99,26 @@ fn all_errors_are_reported_at_once() {
         "pgpool.conf:7:17: backend_flag0: BOGUS is no flag of a backend",
         "pgpool.conf:8:24: reserved_connections: 32 places are reserved of the 32 that num_init_children gives",
         "pgpool.conf:10:23: write_function_list: read_only_function_list and write_function_list cannot both be set",
-        "pgpool.conf:11:1: sr_check_period: sr_check_period has no value",
-        "pgpool.conf: no backend is configured",
+        "pgpool.conf:11:1: sr_check_period: there is no value",
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (found, expected) in found.iter().zip(expected) {
         assert!(found.starts_with(expected), "{found}\nis not\n{expected}");
     }
+}
+
+#[test]
+fn a_backend_that_is_missing_is_reported_unless_a_mistake_explains_it() {
+    assert_eq!(
+        errors("port = 9998\n"),
+        ["pgpool.conf: no backend is configured (set at least backend_hostname0 and backend_port0)"]
+    );
+    assert_eq!(errors("backend_port0 = x\n").len(), 1);
+    let warnings = load(&format!("{BACKEND}backend_hostname1 = 'db1'\n")).warnings;
+    assert_eq!(
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["pgpool.conf:4:21: backend_hostname1: backend 1 has no backend_port1 and is not used (set backend_port1)"]
+    );
 }
 
 #[test]
@@ -132,7 +145,7 @@ fn names_of_old_releases_are_translated() {
     assert!(
         warnings.iter().any(|warning| warning
             .to_string()
-            .starts_with("pgpool.conf:6:1: logdir: logdir is the old name of work_dir"))
+            .starts_with("pgpool.conf:6:1: logdir: this is the old name of work_dir"))
     );
     assert!(warnings.iter().any(|warning| warning.to_string().starts_with("pgpool.conf:20:1: parallel_mode")));
 }
@@ -169,6 +182,25 @@ fn a_reload_keeps_what_can_only_be_set_at_start() {
     assert_eq!(warnings[0].parameter.as_deref(), Some("port"));
     std::fs::write(&path, "port = x\n").expect("a file");
     assert!(config.reload().is_err());
+}
+
+#[test]
+fn comments_may_be_in_any_encoding() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pgpool.conf");
+    let mut bytes = BACKEND.as_bytes().to_vec();
+    // "Port" in Japanese, in EUC-JP.
+    bytes.extend_from_slice(b"port = 5433 # \xa5\xdd\xa1\xbc\xa5\xc8\n");
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(Config::load(&path).unwrap().config.listen.port, 5433);
+}
+
+#[test]
+fn the_running_server_is_found_by_a_file_with_errors() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pgpool.conf");
+    std::fs::write(&path, "port = x\npid_file_name = '/run/p.pid'\n").unwrap();
+    assert_eq!(Config::essentials(&path).unwrap().files.pid_file_name, "/run/p.pid");
 }
 
 #[test]

@@ -69,6 +69,11 @@ impl Values {
         self.set.get(&(name, node))
     }
 
+    /// Replaces the default of a parameter.
+    pub(super) fn set_default(&mut self, name: &'static str, value: Value) {
+        self.defaults.insert(name, value);
+    }
+
     /// The nodes for which at least one of some parameters is set, in their order.
     pub(super) fn nodes(&self, group: &[Parameter]) -> Vec<u16> {
         let mut nodes: Vec<u16> = group

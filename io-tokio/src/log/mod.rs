@@ -22,7 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Logging;
 
-/// How long the end of the program waits for the last lines to be written.
+/// How long a flush waits for the last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The installed log. The last lines are written when it is dropped.
@@ -61,11 +61,16 @@ impl Log {
         self.shared.set(settings);
         tracing::callsite::rebuild_interest_cache();
     }
+
+    /// Waits until the lines so far are written, for at most a second; tells whether they are.
+    pub fn flush(&self) -> bool {
+        self.outlet.flush(FLUSH_TIMEOUT)
+    }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.outlet.flush(FLUSH_TIMEOUT);
+        self.flush();
     }
 }
 

@@ -130,11 +130,7 @@ pub fn run(
         }
         Ok(())
     }));
-    for address in &shared.settings.listen {
-        if let Address::Unix(path) = address {
-            let _gone_already = std::fs::remove_file(path);
-        }
-    }
+    remove_sockets(&shared.settings.listen);
     result
 }
 
@@ -157,10 +153,22 @@ pub async fn serve<E: Env>(
 }
 
 fn bind<E: Env>(env: &E, listen: &[Address]) -> Result<Vec<E::Bound>, ServerError> {
-    let one = |address: &Address| {
-        env.bind(address).map_err(|source| ServerError::Listen { address: address.clone(), source })
+    let one = |(index, address): (usize, &Address)| {
+        env.bind(address).map_err(|source| {
+            remove_sockets(&listen[..index]);
+            ServerError::Listen { address: address.clone(), source }
+        })
     };
-    listen.iter().map(one).collect()
+    listen.iter().enumerate().map(one).collect()
+}
+
+/// Removes the Unix sockets that this server has made.
+fn remove_sockets(made: &[Address]) {
+    for address in made {
+        if let Address::Unix(path) = address {
+            let _gone_already = std::fs::remove_file(path);
+        }
+    }
 }
 
 type Started<E> = (Rc<Control<E>>, watch::Receiver<Orders>, mpsc::UnboundedSender<News>);

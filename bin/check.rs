@@ -1,0 +1,34 @@
+//! `pgconvoy check`: everything that is wrong with a configuration file, with the lines that it is about.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use pgconvoy_io::config::{Config, Diagnostic, Severity};
+
+/// Prints all findings; the exit code is 1 if one of them would stop the start.
+pub fn main(file: &Path) -> ExitCode {
+    let (findings, verdict) = match Config::load(file) {
+        Ok(loaded) => (loaded.warnings, ExitCode::SUCCESS),
+        Err(findings) => (findings, ExitCode::FAILURE),
+    };
+    // The findings are the output: who reads them may stop reading.
+    drop(std::io::stdout().write_all(report(file, &findings).as_bytes()));
+    verdict
+}
+
+fn report(file: &Path, findings: &[Diagnostic]) -> String {
+    let mut report = String::new();
+    for finding in findings {
+        report.push_str(&finding.render());
+        report.push_str("\n\n");
+    }
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    let warnings = findings.len() - errors;
+    report.push_str(&format!("{}: {}, {}\n", file.display(), number(errors, "error"), number(warnings, "warning")));
+    report
+}
+
+fn number(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,102 @@
+//! `stop` and `reload`: commands to a running server, found by its pid file.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+use super::pidfile::running;
+use super::signals::{Process, Request};
+use crate::config::{Config, Diagnostic};
+use crate::log::{AlreadyInstalled, Log};
+use crate::server::StopMode;
+
+/// One dot of progress stands for so much waiting.
+const DOT: Duration = Duration::from_secs(1);
+
+/// Why a server cannot be told something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration file cannot be read.
+    #[error("{0}")]
+    Config(Box<Diagnostic>),
+    /// There is no pid file; worded as pgpool-II words it.
+    #[error("could not read pid file {path}: {error}")]
+    PidFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The process of the pid file is gone.
+    #[error("no server is running: the process that pid file {0} names is gone")]
+    Gone(PathBuf),
+    /// The system does not let us.
+    #[error("could not send a signal to process {pid}: {error}")]
+    Signal {
+        /// The process.
+        pid: i32,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// There is a log already.
+    #[error(transparent)]
+    Log(#[from] AlreadyInstalled),
+}
+
+impl Error {
+    /// The exit code: pgpool-II's `stop` ends with 3 when there is no server to stop.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::PidFile { .. } | Self::Gone(_) => ExitCode::from(3),
+            Self::Config(_) | Self::Signal { .. } | Self::Log(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Stops the server of a configuration file, and waits until its process has ended. Progress goes to stderr.
+///
+/// # Errors
+/// If there is no server, or it cannot be told.
+pub fn stop(config: &Path, mode: StopMode) -> Result<(), Error> {
+    let essentials = Config::essentials(config).map_err(|finding| Error::Config(Box::new(finding)))?;
+    let log = Log::install(&essentials.logging)?;
+    let (pid, server) = find(essentials.files.pid_file_name.as_ref())?;
+    let number = pid.as_raw_pid();
+    let signal_error = |error| Error::Signal { pid: number, error };
+    server.send(Request::Stop(mode)).map_err(signal_error)?;
+    tracing::info!("stop request sent to pgpool (pid: {number}). waiting for termination...");
+    log.flush();
+    // Progress that nobody can read is not worth failing for.
+    let show = |text: &str| drop(io::stderr().write_all(text.as_bytes()));
+    while !server.wait(DOT).map_err(signal_error)? {
+        show(".");
+    }
+    show("done.\n");
+    Ok(())
+}
+
+/// Tells the server of a configuration file to read it again, and does not wait for that.
+///
+/// # Errors
+/// If there is no server, or it cannot be told.
+pub fn reload(config: &Path) -> Result<(), Error> {
+    let essentials = Config::essentials(config).map_err(|finding| Error::Config(Box::new(finding)))?;
+    let (pid, server) = find(essentials.files.pid_file_name.as_ref())?;
+    server.send(Request::Reload).map_err(|error| Error::Signal { pid: pid.as_raw_pid(), error })
+}
+
+fn find(pid_file: &Path) -> Result<(Pid, Process), Error> {
+    let gone = || Error::Gone(pid_file.to_owned());
+    let read_error = |error| Error::PidFile { path: pid_file.to_owned(), error };
+    let pid = running(pid_file).map_err(read_error)?.ok_or_else(gone)?;
+    let server = Process::open(pid).map_err(|_| gone())?;
+    // Between the two looks the process may have ended and its number come to another one: the handle would be that
+    // one's. If the second look sees a server, the handle was opened while it lived.
+    if running(pid_file).map_err(read_error)? != Some(pid) {
+        return Err(gone());
+    }
+    Ok((pid, server))
+}

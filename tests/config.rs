@@ -1,0 +1,123 @@
+//! `pgconvoy check` on good and bad files, as an operator sees it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pgconvoy_io::config::names;
+
+/// Where Debian's pgpool2 package puts pgpool-II's own sample.
+const STOCK_SAMPLE: &str = "/usr/share/doc/pgpool2/examples/pgpool.conf.sample";
+
+const BACKENDS: &str = "backend_hostname0 = '127.0.0.1'\nbackend_port0 = 5432\nbackend_weight0 = 1\n";
+
+/// A folder with configuration files.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).expect("a file");
+        }
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// What `check` prints, with the folder left out, and its exit code.
+    fn check(&self, name: &str) -> (String, i32) {
+        let (printed, code) = check(&self.path(name));
+        (printed.replace(&format!("{}/", self.0.path().display()), ""), code)
+    }
+}
+
+fn check(path: &Path) -> (String, i32) {
+    let output = Command::new(env!("CARGO_BIN_EXE_pgconvoy")).arg("check").arg("-f").arg(path).output().expect("a run");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    (String::from_utf8(output.stdout).expect("text"), output.status.code().expect("no signal"))
+}
+
+#[test]
+fn every_mistake_is_shown_with_its_line_and_a_caret() {
+    let files = Files::new(&[
+        (
+            "pgpool.conf",
+            "# größere Fehler\nbackend_hostname0 = node01'\nbackend_port0 = 5432 # fine\nport = 80\n\tchild_life_time = 5MB\n\
+             include = 'more.conf'\nbakend_weight0 = 1\nlogdir = '/tmp'\n",
+        ),
+        ("more.conf", "log_min_messages = loud\nssl = on\n"),
+    ]);
+    let (printed, code) = files.check("pgpool.conf");
+    assert_eq!(code, 1);
+    assert_eq!(printed, include_str!("config/mistakes.txt"));
+}
+
+#[test]
+fn a_good_file_passes_and_its_warnings_are_shown() {
+    let files = Files::new(&[
+        ("good.conf", BACKENDS),
+        ("old.conf", &format!("{BACKENDS}fail_over_on_backend_error = off\n")),
+        ("good.toml", "[[backend]]\nhostname = \"127.0.0.1\"\nport = 5432\nweight = 1\n"),
+        ("bad.toml", "[[backend]]\nhostname = \"127.0.0.1\"\nport = \"many\"\n"),
+    ]);
+    assert_eq!(files.check("good.conf"), ("good.conf: 0 errors, 0 warnings\n".to_owned(), 0));
+    assert_eq!(files.check("good.toml"), ("good.toml: 0 errors, 0 warnings\n".to_owned(), 0));
+    let (printed, code) = files.check("old.conf");
+    assert!(
+        printed.contains("fail_over_on_backend_error: this is the old name of failover_on_backend_error"),
+        "{printed}"
+    );
+    assert_eq!(code, 0);
+    let (printed, code) = files.check("bad.toml");
+    assert!(printed.contains("bad.toml:3:8\n"), "{printed}");
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn an_unreadable_file_is_an_error() {
+    let (printed, code) = Files::new(&[]).check("nowhere.conf");
+    assert!(printed.contains("No such file or directory"), "{printed}");
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn every_name_of_pgpool_is_known() {
+    let known = names::parameters().map(|known| (known.name, known.default, known.index));
+    let deprecated = names::DEPRECATED.map(|(old, new)| {
+        let (known, _) = names::find(new).expect("today's name");
+        (old, known.default, known.index)
+    });
+    let mut text = BACKENDS.to_owned();
+    for (name, default, index) in known.chain(deprecated) {
+        let number = if index == names::Index::Always { "0" } else { "" };
+        // A port that is not set has no number that could be written.
+        let value = if name.contains("port") && default == "0" { "5432" } else { default };
+        writeln!(text, "{name}{number} = '{value}'").expect("a string takes any text");
+    }
+    assert_eq!(text.lines().count(), 3 + 193);
+    let (printed, code) = Files::new(&[("all.conf", &text)]).check("all.conf");
+    assert_eq!(code, 0, "{printed}");
+    assert!(!printed.contains("no such parameter"), "{printed}");
+}
+
+#[test]
+fn the_stock_sample_with_backends_appended_is_accepted() {
+    let stock = std::fs::read_to_string(STOCK_SAMPLE).expect("Debian's pgpool2 is installed");
+    // Also with every parameter switched on that the sample comments out.
+    let mut all = String::new();
+    for line in stock.lines() {
+        let setting = line.strip_prefix('#').filter(|rest| {
+            let name = rest.split('=').next().unwrap_or("").trim_end();
+            rest.contains('=') && names::find(name).is_some()
+        });
+        writeln!(all, "{}", setting.unwrap_or(line)).expect("a string takes any text");
+    }
+    let files = Files::new(&[("stock.conf", &format!("{stock}{BACKENDS}")), ("all.conf", &all)]);
+    assert_eq!(files.check("stock.conf"), ("stock.conf: 0 errors, 0 warnings\n".to_owned(), 0));
+    let (printed, code) = files.check("all.conf");
+    assert_eq!(code, 0, "{printed}");
+    assert!(!printed.contains("no such parameter"), "{printed}");
+}

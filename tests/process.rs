@@ -1,0 +1,267 @@
+//! The server as a process: starting, leaving the terminal, reloading, stopping; also under pgpool-II's name.
+//!
+//! No backend is there: what is tested is that the server listens, and leaves nothing behind.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
+
+use pgconvoy_io::process::pidfile::running;
+use pgconvoy_io::process::signals::{Process, Request};
+use pgconvoy_io::server::StopMode;
+use rustix::process::{Pid, getsid};
+
+/// Where Debian's pgpool2 package puts pgpool-II's own sample.
+const STOCK_SAMPLE: &str = "/usr/share/doc/pgpool2/examples/pgpool.conf.sample";
+
+/// A configuration in a folder of its own, and this program under both names.
+struct Site {
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+/// A server in the foreground that listens; it is killed if a test fails.
+struct Server {
+    process: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Site {
+    fn new() -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let site = Self { folder, port };
+        site.configure(&format!("{}log_line_prefix = ''\n", site.own_lines()))?;
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pgconvoy"), site.path("pgpool"))?;
+        Ok(site)
+    }
+
+    fn configure(&self, text: &str) -> io::Result<()> {
+        std::fs::write(self.path("pgpool.conf"), text)
+    }
+
+    /// A backend, and what keeps several servers on one machine apart.
+    fn own_lines(&self) -> String {
+        let folder = self.folder.path().display();
+        format!(
+            "backend_hostname0 = '127.0.0.1'\nbackend_port0 = 1024\nbackend_weight0 = 1\nport = {}\n\
+             pid_file_name = '{folder}/pgpool.pid'\nunix_socket_directories = '{folder}'\n",
+            self.port
+        )
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `pgconvoy ARGUMENTS -f pgpool.conf`
+    fn pgconvoy(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgconvoy"));
+        command.args(arguments).arg("-f").arg(self.path("pgpool.conf"));
+        command
+    }
+
+    /// `pgpool -f pgpool.conf ARGUMENTS`
+    fn pgpool(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.path("pgpool"));
+        command.arg("-f").arg(self.path("pgpool.conf")).args(arguments);
+        command
+    }
+
+    /// Starts a server and waits until clients can connect.
+    fn start(&self, mut command: Command) -> io::Result<Server> {
+        let mut process = command.stderr(Stdio::piped()).spawn()?;
+        let log = BufReader::new(process.stderr.take().expect("piped"));
+        let mut server = Server { process, log };
+        while !self.is_listening() {
+            assert!(server.process.try_wait()?.is_none(), "the server has ended: {}", server.rest_of_log()?);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(server)
+    }
+
+    fn recorded(&self) -> Pid {
+        running(&self.path("pgpool.pid")).expect("a pid file").expect("a live server")
+    }
+
+    fn is_listening(&self) -> bool {
+        TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+    }
+
+    /// Nothing is left but what the test has made.
+    fn assert_clean(&self) -> io::Result<()> {
+        assert!(!self.is_listening());
+        let names = std::fs::read_dir(self.folder.path())?.map(|entry| entry.map(|entry| entry.file_name()));
+        let left: Vec<_> = names.collect::<io::Result<Vec<_>>>()?;
+        assert!(left.iter().all(|name| name == "pgpool.conf" || name == "pgpool"), "{left:?}");
+        Ok(())
+    }
+}
+
+impl Server {
+    fn wait_for_line(&mut self, wanted: &str) -> io::Result<()> {
+        let mut line = String::new();
+        while !line.contains(wanted) {
+            line.clear();
+            assert_ne!(self.log.read_line(&mut line)?, 0, "the server has ended without {wanted}");
+        }
+        Ok(())
+    }
+
+    fn rest_of_log(&mut self) -> io::Result<String> {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest)?;
+        Ok(rest)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_server_in_the_foreground_has_a_pid_file_until_it_is_stopped() {
+    let site = Site::new().unwrap();
+    let mut server = site.start(site.pgconvoy(&["serve"])).unwrap();
+    let pid = server.process.id();
+    assert_eq!(std::fs::read(site.path("pgpool.pid")).unwrap(), format!("{pid}\0").into_bytes());
+
+    let stopped = site.pgconvoy(&["stop", "--mode", "fast"]).output().unwrap();
+    assert!(stopped.status.success());
+    let said = stderr(&stopped);
+    let expected = format!("LOG:  stop request sent to pgpool (pid: {pid}). waiting for termination...\n");
+    assert!(said.starts_with(&expected) && said.ends_with("done.\n"), "{said}");
+    assert!(server.process.try_wait().unwrap().expect("stop waits for the end").success());
+    site.assert_clean().unwrap();
+
+    let nothing = site.pgconvoy(&["stop"]).output().unwrap();
+    assert_eq!(nothing.status.code(), Some(3));
+    assert!(stderr(&nothing).contains("could not read pid file"), "{}", stderr(&nothing));
+}
+
+#[test]
+fn each_signal_stops_the_server_and_leaves_nothing() {
+    let site = Site::new().unwrap();
+    for mode in [StopMode::Smart, StopMode::Fast, StopMode::Immediate] {
+        let mut server = site.start(site.pgconvoy(&["serve"])).unwrap();
+        Process::open(Pid::from_child(&server.process)).unwrap().send(Request::Stop(mode)).unwrap();
+        assert!(server.process.wait().unwrap().success(), "{mode:?}");
+        site.assert_clean().unwrap();
+    }
+}
+
+#[test]
+fn a_second_server_is_refused_and_does_not_disturb_the_first() {
+    let site = Site::new().unwrap();
+    let server = site.start(site.pgconvoy(&["serve"])).unwrap();
+    let refused = site.pgconvoy(&["serve"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let expected = format!("belongs to the live process {}\n", server.process.id());
+    assert!(stderr(&refused).starts_with("FATAL:  ") && stderr(&refused).ends_with(&expected), "{}", stderr(&refused));
+    assert!(site.is_listening());
+    assert!(site.path("pgpool.pid").exists());
+}
+
+#[test]
+fn a_server_that_leaves_the_terminal_is_ready_when_the_command_ends() {
+    let site = Site::new().unwrap();
+    // `output` also shows that nothing keeps the pipes open.
+    let started = site.pgpool(&["-D"]).output().unwrap();
+    assert!(started.status.success(), "{}", stderr(&started));
+    assert!(site.is_listening());
+    let pid = site.recorded();
+    let server = Process::open(pid).unwrap();
+    assert_eq!(getsid(Some(pid)).unwrap(), pid, "it leads a session of its own");
+    assert!(site.pgpool(&["-m", "fast", "stop"]).status().unwrap().success());
+    assert!(server.wait(Duration::ZERO).unwrap(), "stop waits for the end");
+    site.assert_clean().unwrap();
+}
+
+#[test]
+fn what_goes_wrong_before_it_listens_reaches_the_terminal_and_the_exit_code() {
+    let site = Site::new().unwrap();
+    let taken = TcpListener::bind(("127.0.0.1", site.port)).unwrap();
+    let failed = site.pgpool(&[]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(stderr(&failed).contains("Address already in use"), "{}", stderr(&failed));
+    drop(taken);
+    site.assert_clean().unwrap();
+
+    site.configure("port = none\n").unwrap();
+    let failed = site.pgpool(&[]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(stderr(&failed).contains("1 | port = none"), "{}", stderr(&failed));
+    site.assert_clean().unwrap();
+}
+
+#[test]
+fn what_a_crash_leaves_behind_is_no_obstacle() {
+    let site = Site::new().unwrap();
+    let mut server = site.start(site.pgconvoy(&["serve"])).unwrap();
+    server.process.kill().unwrap();
+    assert_eq!(server.process.wait().unwrap().signal(), Some(9));
+    assert!(site.path("pgpool.pid").exists());
+    assert_eq!(site.pgconvoy(&["stop"]).status().unwrap().code(), Some(3));
+    let server = site.start(site.pgconvoy(&["serve"])).unwrap();
+    assert_eq!(site.recorded(), Pid::from_child(&server.process));
+    assert!(site.pgconvoy(&["stop"]).status().unwrap().success());
+    site.assert_clean().unwrap();
+}
+
+#[test]
+fn a_reload_takes_a_good_file_and_survives_a_bad_one() {
+    let site = Site::new().unwrap();
+    let mut server = site.start(site.pgpool(&["-n", "-D"])).unwrap();
+    site.configure("port = none\n").unwrap();
+    // The file has no pid_file_name now, so the signal is sent by hand.
+    Process::open(Pid::from_child(&server.process)).unwrap().send(Request::Reload).unwrap();
+    server.wait_for_line("ERROR:  the configuration has errors").unwrap();
+    site.configure(&format!("{}log_line_prefix = 'new '\nmax_pool = 7\n", site.own_lines())).unwrap();
+    assert!(site.pgpool(&["reload"]).status().unwrap().success());
+    server.wait_for_line("max_pool: a new value takes hold only after a restart").unwrap();
+    assert!(site.is_listening());
+    assert!(site.pgpool(&["-m", "f", "stop"]).status().unwrap().success());
+}
+
+#[test]
+fn the_stock_sample_with_backends_appended_starts_as_pgpool() {
+    let site = Site::new().unwrap();
+    let mut text = std::fs::read_to_string(STOCK_SAMPLE).unwrap();
+    text.write_str(&site.own_lines()).unwrap();
+    site.configure(&text).unwrap();
+    let server = site.start(site.pgpool(&["-n", "-d", "-D", "-x", "-C", "-c"])).unwrap();
+    assert_eq!(site.recorded(), Pid::from_child(&server.process));
+    // Options of a start do no harm to a stop.
+    assert!(site.pgpool(&["-D", "-n", "stop"]).status().unwrap().success());
+    site.assert_clean().unwrap();
+}
+
+#[test]
+fn pgpool_prints_its_version_and_help() {
+    let site = Site::new().unwrap();
+    let version = site.pgpool(&["--version"]).output().unwrap();
+    let line = String::from_utf8(version.stdout).unwrap();
+    let words: Vec<_> = line.trim_end().splitn(4, ' ').collect();
+    assert_eq!(words[..2], ["pgpool-II", "version"]);
+    assert!(words[2].split('.').all(|part| part.parse::<u32>().is_ok()), "{line}");
+    assert!(words[3].starts_with('(') && words[3].ends_with(')'), "{line}");
+    let help = String::from_utf8(site.pgpool(&["--help"]).output().unwrap().stdout).unwrap();
+    for option in ["--config-file", "--pcp-file", "--hba-file", "--key-file", "--dont-detach", "--discard-status"] {
+        assert!(help.contains(option), "{option}");
+    }
+    for option in ["--debug", "--mode", "--clear-oidmaps", "--debug-assertions", "--version", "--help"] {
+        assert!(help.contains(option), "{option}");
+    }
+}
