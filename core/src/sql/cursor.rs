@@ -21,9 +21,22 @@ impl<'a> Cursor<'a> {
         Cursor { text, lexer, token }
     }
 
-    #[inline]
+    /// Steps to the next token.
+    #[inline(never)]
     pub(super) fn bump(&mut self) {
+        self.bump_inline();
+    }
+
+    /// [`Cursor::bump`] for the innermost loop.
+    #[inline(always)]
+    pub(super) fn bump_inline(&mut self) {
         self.token = self.lexer.next();
+    }
+
+    /// Steps over a dot and a name behind the token that stands here, if there is no gap, and still stands there. The name.
+    #[inline(always)]
+    pub(super) fn joined_name(&mut self) -> Option<Token> {
+        self.lexer.joined_name()
     }
 
     /// Steps over `keyword` if it stands here.
@@ -48,20 +61,20 @@ impl<'a> Cursor<'a> {
 
     /// Steps over an identifier with dots; with white space between its parts it is not understood.
     pub(super) fn eat_dotted_name(&mut self) -> Option<Name<'a>> {
-        let Token { start, mut end, .. } = self.token;
+        let mut whole = self.token;
         self.eat_name()?;
         while self.token.kind == Kind::Dot {
-            if self.token.start != end {
+            if self.token.start != whole.end {
                 return None;
             }
             self.bump();
-            if self.token.start != end + 1 {
+            if self.token.start != whole.end + 1 {
                 return None;
             }
-            end = self.token.end;
+            whole.end = self.token.end;
             self.eat_name()?;
         }
-        Some(Name::new(&self.text[start..end]))
+        Some(self.name_of(whole))
     }
 
     /// Steps over the parenthesis that stands here, to behind its end. `false` if there is none.
@@ -87,9 +100,20 @@ impl<'a> Cursor<'a> {
     /// The identifier that stands here.
     pub(super) fn name(&self) -> Option<Name<'a>> {
         match self.token.kind {
-            Kind::Name | Kind::QuotedName | Kind::Keyword(_) => Some(Name::new(self.spelling())),
+            Kind::Name | Kind::QuotedName | Kind::Keyword(_) => Some(self.name_of(self.token)),
             _ => None,
         }
+    }
+
+    /// `token` as it is written.
+    #[inline]
+    pub(super) fn spelling_of(&self, token: Token) -> &'a [u8] {
+        &self.text[token.range()]
+    }
+
+    /// The identifier that was `token`.
+    pub(super) fn name_of(&self, token: Token) -> Name<'a> {
+        Name::new(self.spelling_of(token))
     }
 
     /// Whether the statement is over here.
@@ -115,7 +139,7 @@ impl<'a> Cursor<'a> {
 
     /// The token as it is written.
     pub(super) fn spelling(&self) -> &'a [u8] {
-        &self.text[self.token.start..self.token.end]
+        self.spelling_of(self.token)
     }
 
     pub(super) fn text(&self) -> &'a [u8] {

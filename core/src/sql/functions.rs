@@ -21,7 +21,9 @@ pub(super) enum Function {
 
 /// What is known about the function called `name`, without its schema.
 pub(super) fn find(name: Name<'_>) -> Function {
-    let listed = |list: &[&str]| list.binary_search_by(|entry| entry.bytes().cmp(name.bytes())).is_ok();
+    let mut buffer = [0; LONGEST];
+    let Some(folded) = name.fold_into(&mut buffer) else { return Function::Unknown };
+    let listed = |list: &[&str]| list.binary_search_by(|entry| entry.as_bytes().cmp(folded)).is_ok();
     if listed(ANYWHERE) {
         Function::Anywhere
     } else if listed(READS_PRIMARY) {
@@ -30,6 +32,9 @@ pub(super) fn find(name: Name<'_>) -> Function {
         Function::Unknown
     }
 }
+
+/// Longest name in the lists, in bytes.
+const LONGEST: usize = 44;
 
 #[rustfmt::skip]
 static ANYWHERE: &[&str] = &[
@@ -166,6 +171,7 @@ mod tests {
         assert!(ANYWHERE.is_sorted_by(|a, b| a < b));
         assert!(READS_PRIMARY.is_sorted_by(|a, b| a < b));
         assert!(ANYWHERE.iter().all(|name| READS_PRIMARY.binary_search(name).is_err()));
+        assert_eq!(ANYWHERE.iter().chain(READS_PRIMARY).map(|name| name.len()).max(), Some(LONGEST));
     }
 
     #[test]

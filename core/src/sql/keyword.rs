@@ -75,6 +75,10 @@ keywords! {
 
 /// Slots of the hash table; a power of two, at most a third of them used.
 const SLOTS: usize = 1024;
+/// The shortest keyword, in bytes.
+const SHORTEST: usize = 2;
+/// The bit that tells lower case from upper, in each byte.
+const LOWER_CASE: u128 = u128::from_ne_bytes([0x20; LONGEST]);
 /// The longest keyword there is room for, in bytes. `current_timestamp` alone is longer, and is known as a function.
 const LONGEST: usize = 16;
 /// No keyword starts in this slot.
@@ -84,14 +88,19 @@ static KEYS: [u128; ALL.len()] = keys();
 static TABLE: [u8; SLOTS] = table();
 
 impl Keyword {
-    /// The keyword that `word` spells, if any. `word` must be an unquoted identifier: with letters, digits, `_`, `$` and
+    /// The keyword that `text` spells from `start` to `end`, if any. It must be an unquoted identifier: with letters, digits, `_`, `$` and
     /// bytes from 0x80 only, setting the bit of lower case maps no other word onto a keyword.
     #[inline]
-    pub(super) fn find(word: &[u8]) -> Option<Keyword> {
-        if word.len() < 2 || word.len() > LONGEST {
+    pub(super) fn find(text: &[u8], start: usize, end: usize) -> Option<Keyword> {
+        let length = end - start;
+        if !(SHORTEST..=LONGEST).contains(&length) {
             return None;
         }
-        let key = pack(word);
+        // One load of sixteen bytes, of which those behind the word are masked out, unless the text ends before.
+        let key = match text[start..].first_chunk::<LONGEST>() {
+            Some(bytes) => (u128::from_le_bytes(*bytes) | LOWER_CASE) & (u128::MAX >> (8 * (LONGEST - length))),
+            None => pack(&text[start..end]),
+        };
         let mut slot = slot_of(key);
         loop {
             let entry = TABLE[slot];
@@ -135,7 +144,7 @@ const fn keys() -> [u128; ALL.len()] {
     let mut index = 0;
     while index < ALL.len() {
         let text = ALL[index].1.as_bytes();
-        assert!(text.len() >= 2 && text.len() <= LONGEST);
+        assert!(text.len() >= SHORTEST && text.len() <= LONGEST);
         keys[index] = pack(text);
         index += 1;
     }
@@ -162,20 +171,28 @@ const fn table() -> [u8; SLOTS] {
 mod tests {
     use super::*;
 
+    /// What `word` is, once with the text ending behind it and once with more text.
+    fn found(word: &[u8]) -> Option<Keyword> {
+        let padded = [b"(", word, b" and quite some more text"].concat();
+        let keyword = Keyword::find(&padded, 1, 1 + word.len());
+        assert_eq!(Keyword::find(word, 0, word.len()), keyword);
+        keyword
+    }
+
     #[test]
     fn every_keyword_is_found_in_either_case() {
         for (keyword, text) in ALL {
-            assert_eq!(Keyword::find(text.as_bytes()), Some(*keyword));
-            assert_eq!(Keyword::find(text.to_ascii_uppercase().as_bytes()), Some(*keyword));
+            assert_eq!(found(text.as_bytes()), Some(*keyword));
+            assert_eq!(found(text.to_ascii_uppercase().as_bytes()), Some(*keyword));
         }
     }
 
     #[test]
     fn what_only_resembles_a_keyword_is_none() {
         for text in ["", "s", "selec", "selects", "current-date", "currentdate", "select_", "current_timestamp"] {
-            assert_eq!(Keyword::find(text.as_bytes()), None, "{text}");
+            assert_eq!(found(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(Keyword::find(b"s\xC5lect"), None);
+        assert_eq!(found(b"s\xC5lect"), None);
     }
 
     #[test]

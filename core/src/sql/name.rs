@@ -40,6 +40,23 @@ impl<'a> Name<'a> {
         NameBytes { rest: self.raw, quoted: false, given: 0, full: false }
     }
 
+    /// Writes the folded name to the start of `buffer`; `None` if there is no room.
+    pub(super) fn fold_into<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        if self.raw.contains(&b'"') {
+            let mut length = 0;
+            for byte in self.bytes() {
+                *buffer.get_mut(length)? = byte;
+                length += 1;
+            }
+            return Some(&buffer[..length]);
+        }
+        // Unquoted, only case differs: a name that would be cut is longer than any buffer.
+        let folded = buffer.get_mut(..self.raw.len())?;
+        folded.copy_from_slice(self.raw);
+        folded.make_ascii_lowercase();
+        Some(folded)
+    }
+
     /// Whether the folded name is `text`.
     pub fn is(&self, text: &str) -> bool {
         self.bytes().eq(text.bytes())

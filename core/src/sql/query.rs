@@ -22,24 +22,14 @@ pub(super) fn starts_query(kind: Kind) -> bool {
 /// Reads the query that starts here, up to the end of the statement.
 pub(super) fn read(cursor: &mut Cursor<'_>) -> Verdict {
     let mut scan = Scan::new();
-    while !cursor.at_end() {
-        if cursor.kind() == Kind::Close && scan.depth == 0 {
-            scan.not_understood();
-            cursor.bump();
-        } else {
-            scan.step(cursor);
-        }
-    }
+    while scan.step(cursor) {}
     scan.finish()
 }
 
 /// Reads the query between the parenthesis that opens here and the one that closes it, and steps over both.
 pub(super) fn read_parenthesis(cursor: &mut Cursor<'_>) -> Verdict {
     let mut scan = Scan::new();
-    scan.step(cursor);
-    while scan.depth > 0 && !cursor.at_end() {
-        scan.step(cursor);
-    }
+    while scan.step(cursor) && scan.depth > 0 {}
     scan.finish()
 }
 
@@ -77,6 +67,15 @@ struct Level {
     with_list: bool,
 }
 
+/// A word and what dots join to it.
+struct Word {
+    first: Token,
+    last: Token,
+    parts: usize,
+    /// One of the parts is a name of the catalogue.
+    catalog: bool,
+}
+
 struct Scan {
     verdict: Verdict,
     before: Before,
@@ -101,11 +100,52 @@ impl Scan {
         }
     }
 
-    /// Takes the token that stands here, and with a name all that belongs to it.
-    fn step(&mut self, cursor: &mut Cursor<'_>) {
-        let token = cursor.token();
-        match token.kind {
-            Kind::Keyword(_) | Kind::Name | Kind::QuotedName => return self.word(cursor, token),
+    /// Takes the token that stands here, and with a name all that belongs to it. `false` at the end of the statement.
+    #[inline(always)]
+    fn step(&mut self, cursor: &mut Cursor<'_>) -> bool {
+        let first = cursor.token();
+        match first.kind {
+            Kind::Keyword(keyword) => {
+                cursor.bump_inline();
+                match cursor.kind() {
+                    Kind::Dot => self.name(Word::of(first), cursor),
+                    Kind::Open if !keyword.is_syntax() => self.name(Word::of(first), cursor),
+                    next => {
+                        self.keyword(keyword, next);
+                        self.advance(Before::Keyword(keyword));
+                    }
+                }
+            }
+            Kind::Name | Kind::QuotedName => {
+                let mut last = first;
+                let mut parts = 1;
+                let mut catalog = is_catalog(cursor.spelling());
+                while let Some(part) = cursor.joined_name() {
+                    last = part;
+                    parts += 1;
+                    catalog |= is_catalog(cursor.spelling_of(part));
+                }
+                cursor.bump_inline();
+                if catalog || matches!(cursor.kind(), Kind::Open | Kind::Dot) {
+                    self.name(Word { first, last, parts, catalog }, cursor);
+                } else {
+                    self.advance(Before::Name);
+                }
+            }
+            Kind::Dot => self.field(cursor),
+            Kind::Semicolon | Kind::End | Kind::Bad => return false,
+            mark => {
+                self.mark(mark);
+                cursor.bump_inline();
+            }
+        }
+        true
+    }
+
+    /// Takes a token that is no word.
+    #[inline]
+    fn mark(&mut self, mark: Kind) {
+        match mark {
             Kind::Open => self.open(match self.before {
                 Before::Keyword(Keyword::On) if self.earlier == Before::Keyword(Keyword::Distinct) => {
                     Inside::DistinctOn
@@ -114,54 +154,33 @@ impl Scan {
                 Before::Keyword(Keyword::Group | Keyword::Filter) => Inside::Arguments,
                 _ => Inside::Anything,
             }),
-            Kind::Close => self.close(),
-            Kind::Dot => return self.field(cursor),
+            Kind::Close if self.depth > 0 => self.close(),
             Kind::CloseBracket => self.advance(Before::CloseBracket),
             Kind::Comma => self.advance(Before::Comma),
             Kind::Cast => self.advance(Before::Cast),
             Kind::String | Kind::Number | Kind::Parameter => self.advance(Before::Literal),
             Kind::Operator | Kind::OpenBracket => self.advance(Before::Other),
-            Kind::UnicodeName | Kind::Semicolon | Kind::End | Kind::Bad => {
+            _ => {
                 self.not_understood();
                 self.advance(Before::Other);
             }
         }
-        cursor.bump();
     }
 
-    /// A word, with all that dots join to it, and whether it is called.
-    fn word(&mut self, cursor: &mut Cursor<'_>, first: Token) {
-        let schema = cursor.name();
-        let mut name = schema;
-        let mut parts = 1;
-        let mut catalog = is_catalog(cursor.spelling());
-        let temporary = is_temporary_schema(cursor.spelling());
-        cursor.bump();
-        while cursor.kind() == Kind::Dot {
-            cursor.bump();
-            // `t.*` has no second name; anything else that is no name ends this one, and PostgreSQL refuses it.
-            let Some(part) = cursor.name() else { break };
-            parts += 1;
-            name = Some(part);
-            catalog |= is_catalog(cursor.spelling());
-            cursor.bump();
-        }
-        let keyword = match first.kind {
-            Kind::Keyword(keyword) if parts == 1 => Some(keyword),
+    /// A word that may be called, go on behind a gap, or name the catalogue; the cursor stands behind it.
+    #[inline(never)]
+    fn name(&mut self, mut word: Word, cursor: &mut Cursor<'_>) {
+        word.join_across_gaps(cursor);
+        let keyword = match word.first.kind {
+            Kind::Keyword(keyword) if word.parts == 1 => Some(keyword),
             _ => None,
         };
-        let called = cursor.kind() == Kind::Open
-            && !keyword.is_some_and(Keyword::is_syntax)
-            && !self.is_no_call(keyword, parts, name, cursor);
+        let called = cursor.kind() == Kind::Open && !self.is_no_call(keyword, &word, cursor);
         if called {
-            let known = parts == 1 || parts == 2 && schema.is_some_and(|schema| schema.is("pg_catalog"));
-            self.call(name.filter(|_| known));
-        } else if catalog && !matches!(self.before, Before::Cast | Before::Keyword(Keyword::As | Keyword::Collate)) {
-            self.verdict.demand_primary(Reason::Catalog, false);
-            self.verdict.warn(Hazards::READS_CATALOG);
-        }
-        if temporary && self.into {
-            self.verdict.warn(Hazards::CREATES_TEMP);
+            let known = word.parts == 1 || word.parts == 2 && cursor.name_of(word.first).is("pg_catalog");
+            self.call(known.then(|| cursor.name_of(word.last)));
+        } else if word.catalog {
+            self.catalog(cursor.name_of(word.first));
         }
         if let Some(keyword) = keyword {
             self.keyword(keyword, cursor.kind());
@@ -173,13 +192,26 @@ impl Scan {
         }
     }
 
+    /// A name of the catalogue that is not called, or of the temporary schema.
+    #[cold]
+    fn catalog(&mut self, schema: Name<'_>) {
+        // Types, aliases and collations are no relations.
+        if !matches!(self.before, Before::Cast | Before::Keyword(Keyword::As | Keyword::Collate)) {
+            self.verdict.demand_primary(Reason::Catalog, false);
+            self.verdict.warn(Hazards::READS_CATALOG);
+        }
+        if self.into && is_temporary_schema(schema) {
+            self.verdict.warn(Hazards::CREATES_TEMP);
+        }
+    }
+
     /// Whether the name just read is not called, although a parenthesis follows, where the cursor stands.
-    fn is_no_call(&self, keyword: Option<Keyword>, parts: usize, name: Option<Name<'_>>, cursor: &Cursor<'_>) -> bool {
+    fn is_no_call(&self, keyword: Option<Keyword>, word: &Word, cursor: &Cursor<'_>) -> bool {
         use Keyword as K;
         match self.before {
             // A type with a modifier; an alias with columns.
             Before::Cast | Before::Keyword(K::As) => return true,
-            _ if parts > 1 => return false,
+            _ if word.parts > 1 => return false,
             _ => {}
         }
         let Some(keyword) = keyword else {
@@ -188,7 +220,9 @@ impl Scan {
                 Before::Close(Inside::Arguments | Inside::Query) | Before::Keyword(K::Ordinality) => true,
                 // `WITH name (columns) AS`.
                 Before::Keyword(K::With | K::Recursive) | Before::Comma => self.level().with_list,
-                Before::Keyword(K::Tablesample) => name.is_some_and(|name| name.is("bernoulli") || name.is("system")),
+                Before::Keyword(K::Tablesample) => {
+                    ["bernoulli", "system"].iter().any(|method| cursor.name_of(word.last).is(method))
+                }
                 _ => false,
             };
         };
@@ -232,7 +266,6 @@ impl Scan {
     fn keyword(&mut self, keyword: Keyword, next: Kind) {
         use Keyword as K;
         let before = self.before;
-        let level = self.levels.get_mut(self.depth);
         match keyword {
             K::Update if matches!(before, Before::Keyword(K::For | K::Key)) => {
                 self.verdict.demand_primary(Reason::RowLock, true);
@@ -247,7 +280,7 @@ impl Scan {
             }
             K::Temp | K::Temporary if self.into => self.verdict.warn(Hazards::CREATES_TEMP),
             K::Select | K::Values | K::Table | K::With if matches!(before, Before::Start | Before::Open) => {
-                if let Some(level) = level {
+                if let Some(level) = self.levels.get_mut(self.depth) {
                     let inside = if level.inside == Inside::Anything { Inside::Query } else { level.inside };
                     *level = Level { inside, with_list: keyword == K::With };
                 }
@@ -255,7 +288,7 @@ impl Scan {
             K::With | K::Recursive | K::As | K::Not | K::Materialized => {}
             // The list of a `WITH` is over at the latest here.
             _ => {
-                if let Some(level) = level {
+                if let Some(level) = self.levels.get_mut(self.depth) {
                     level.with_list = false;
                 }
             }
@@ -313,6 +346,30 @@ impl Scan {
     }
 }
 
+impl Word {
+    fn of(keyword: Token) -> Self {
+        Word { first: keyword, last: keyword, parts: 1, catalog: false }
+    }
+
+    fn join(&mut self, part: Token, cursor: &Cursor<'_>) {
+        self.parts += 1;
+        self.last = part;
+        self.catalog |= is_catalog(cursor.spelling_of(part));
+    }
+
+    /// Takes the dots that stand here, with white space around them, and the names behind them.
+    fn join_across_gaps(&mut self, cursor: &mut Cursor<'_>) {
+        while cursor.eat_kind(Kind::Dot) {
+            // `t.*` has no second name; anything else that is no name ends this one, and PostgreSQL refuses it.
+            if cursor.name().is_none() {
+                break;
+            }
+            self.join(cursor.token(), cursor);
+            cursor.bump();
+        }
+    }
+}
+
 impl Before {
     /// Whether an operand ended here, so that an operator must follow.
     fn is_operand(self) -> bool {
@@ -325,17 +382,20 @@ impl Before {
 }
 
 /// Whether an identifier, as written, is one of the catalogue's: `pg_...` or `information_schema`.
+#[inline(always)]
 pub(super) fn is_catalog(spelling: &[u8]) -> bool {
-    let name = spelling.strip_prefix(b"\"").unwrap_or(spelling);
-    match name.first() {
-        Some(b'p' | b'P') => name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"pg_")),
-        Some(b'i' | b'I') => name.get(..18).is_some_and(|start| start.eq_ignore_ascii_case(b"information_schema")),
-        _ => false,
-    }
+    let start = if let [b'"', start, ..] | [start, ..] = spelling { *start } else { 0 };
+    matches!(start, b'p' | b'P' | b'i' | b'I') && is_catalog_name(spelling.strip_prefix(b"\"").unwrap_or(spelling))
 }
 
-/// Whether an identifier, as written, is the schema of the session's temporary relations.
-pub(super) fn is_temporary_schema(spelling: &[u8]) -> bool {
-    let name = spelling.strip_prefix(b"\"").unwrap_or(spelling);
-    name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"pg_temp"))
+#[cold]
+fn is_catalog_name(name: &[u8]) -> bool {
+    ["pg_", "information_schema"]
+        .iter()
+        .any(|start| name.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start.as_bytes())))
+}
+
+/// Whether a name is the schema of the session's temporary relations.
+pub(super) fn is_temporary_schema(name: Name<'_>) -> bool {
+    name.bytes().take(7).eq(*b"pg_temp")
 }

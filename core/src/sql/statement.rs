@@ -175,13 +175,12 @@ fn pgpool_command<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
     if !matches!(cursor.kind(), Kind::Keyword(K::Show | K::Set | K::Reset)) {
         return None;
     }
-    let start = cursor.token().start;
-    let mut end = start;
+    let mut whole = cursor.token();
     while !cursor.at_end() {
-        end = cursor.token().end;
+        whole.end = cursor.token().end;
         cursor.bump();
     }
-    let text = &cursor.text()[start..end];
+    let text = &cursor.text()[whole.range()];
     Some((Verdict::primary(Reason::ForProxy, false), Effect::PgpoolCommand { text }))
 }
 
@@ -375,7 +374,7 @@ fn skip(cursor: &mut Cursor<'_>) -> Hazards {
         if let (Kind::Name | Kind::QuotedName, Some(name)) = (cursor.kind(), cursor.name()) {
             if name.is("set_config") {
                 hazards = hazards.union(Hazards::CHANGES_STATE_UNSEEN);
-            } else if query::is_temporary_schema(cursor.spelling()) {
+            } else if query::is_temporary_schema(name) {
                 hazards = hazards.union(Hazards::CREATES_TEMP);
             }
         }
