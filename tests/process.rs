@@ -144,6 +144,13 @@ fn a_server_in_the_foreground_has_a_pid_file_until_it_is_stopped() {
     let expected = format!("LOG:  stop request sent to pgpool (pid: {pid}). waiting for termination...\n");
     assert!(said.starts_with(&expected) && said.ends_with("done.\n"), "{said}");
     assert!(server.process.try_wait().unwrap().expect("stop waits for the end").success());
+    let log = server.rest_of_log().unwrap();
+    let said = [
+        "LOG:  pgpool-II successfully started. version ",
+        "LOG:  shutting down by signal 2\n",
+        "LOG:  Pgpool-II system is shutdown\n",
+    ];
+    assert!(said.iter().all(|line| log.contains(line)), "{log}");
     site.assert_clean().unwrap();
 
     let nothing = site.pgconvoy(&["stop"]).output().unwrap();
@@ -184,7 +191,9 @@ fn a_server_that_leaves_the_terminal_is_ready_when_the_command_ends() {
     let pid = site.recorded();
     let server = Process::open(pid).unwrap();
     assert_eq!(getsid(Some(pid)).unwrap(), pid, "it leads a session of its own");
-    assert!(site.pgpool(&["-m", "fast", "stop"]).status().unwrap().success());
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_pid())).unwrap();
+    assert_eq!(name, "pgpool\n", "it is listed under the name that it was called by");
+    assert!(site.pgpool(&["-m", "fast", "stop"]).output().unwrap().status.success());
     assert!(server.wait(Duration::ZERO).unwrap(), "stop waits for the end");
     site.assert_clean().unwrap();
 }
@@ -213,10 +222,10 @@ fn what_a_crash_leaves_behind_is_no_obstacle() {
     server.process.kill().unwrap();
     assert_eq!(server.process.wait().unwrap().signal(), Some(9));
     assert!(site.path("pgpool.pid").exists());
-    assert_eq!(site.pgconvoy(&["stop"]).status().unwrap().code(), Some(3));
+    assert_eq!(site.pgconvoy(&["stop"]).output().unwrap().status.code(), Some(3));
     let server = site.start(site.pgconvoy(&["serve"])).unwrap();
     assert_eq!(site.recorded(), Pid::from_child(&server.process));
-    assert!(site.pgconvoy(&["stop"]).status().unwrap().success());
+    assert!(site.pgconvoy(&["stop"]).output().unwrap().status.success());
     site.assert_clean().unwrap();
 }
 
@@ -229,10 +238,10 @@ fn a_reload_takes_a_good_file_and_survives_a_bad_one() {
     Process::open(Pid::from_child(&server.process)).unwrap().send(Request::Reload).unwrap();
     server.wait_for_line("ERROR:  the configuration has errors").unwrap();
     site.configure(&format!("{}log_line_prefix = 'new '\nmax_pool = 7\n", site.own_lines())).unwrap();
-    assert!(site.pgpool(&["reload"]).status().unwrap().success());
+    assert!(site.pgpool(&["reload"]).output().unwrap().status.success());
     server.wait_for_line("max_pool: a new value takes hold only after a restart").unwrap();
     assert!(site.is_listening());
-    assert!(site.pgpool(&["-m", "f", "stop"]).status().unwrap().success());
+    assert!(site.pgpool(&["-m", "f", "stop"]).output().unwrap().status.success());
 }
 
 #[test]
@@ -244,7 +253,7 @@ fn the_stock_sample_with_backends_appended_starts_as_pgpool() {
     let server = site.start(site.pgpool(&["-n", "-d", "-D", "-x", "-C", "-c"])).unwrap();
     assert_eq!(site.recorded(), Pid::from_child(&server.process));
     // Options of a start do no harm to a stop.
-    assert!(site.pgpool(&["-D", "-n", "stop"]).status().unwrap().success());
+    assert!(site.pgpool(&["-D", "-n", "stop"]).output().unwrap().status.success());
     site.assert_clean().unwrap();
 }
 

@@ -4,9 +4,12 @@
 //! that what goes wrong is seen at the terminal; its stdout is a pipe on which it tells that it listens. Then it lets
 //! go of all three, and the waiting parent ends with success; if the child ends first, the parent ends as the child did.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 /// The argument by which the program knows that it is the child.
@@ -50,12 +53,18 @@ pub fn start() -> io::Result<ExitCode> {
 pub struct Child(());
 
 impl Child {
-    /// Makes a session without a terminal for this process, which [`start`] has made.
+    /// Makes a session without a terminal for this process, which [`start`] has made; to be called in its first thread.
+    ///
+    /// The system lists the process under the name that the program was called by, as it lists the parent.
     ///
     /// # Errors
     /// If the system refuses.
     pub fn new() -> io::Result<Self> {
         rustix::process::setsid()?;
+        let called = std::env::args_os().next().unwrap_or_default();
+        if let Some(name) = Path::new(&called).file_name().and_then(|name| CString::new(name.as_bytes()).ok()) {
+            rustix::thread::set_name(&name)?;
+        }
         Ok(Self(()))
     }
 

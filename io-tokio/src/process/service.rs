@@ -10,7 +10,7 @@ use super::pidfile::{self, PidFile};
 use super::signals;
 use crate::config::{Config, Diagnostic, Level, Loaded};
 use crate::log::Log;
-use crate::server::{self, ServerError};
+use crate::server::{self, PGPOOL_VERSION, ServerError};
 
 /// How the server was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,13 +82,17 @@ fn serve_with(options: &Options, config: &Config, log: &Arc<Log>) -> Result<(), 
     let commands = signals::commands(config.clone())?;
     let _pid_file = PidFile::create(config.files.pid_file_name.as_ref())?;
     let ready = || {
+        let version = concat!("(pgconvoy ", env!("CARGO_PKG_VERSION"), ")");
+        tracing::info!("pgpool-II successfully started. version {PGPOOL_VERSION} {version}");
         if let Some(child) = child
             && let Err(error) = child.ready()
         {
             tracing::warn!("could not let go of the terminal: {error}");
         }
     };
-    Ok(server::run(config, Some(Arc::clone(log)), commands, ready)?)
+    server::run(config, Some(Arc::clone(log)), commands, ready)?;
+    tracing::info!("Pgpool-II system is shutdown");
+    Ok(())
 }
 
 /// Writes to stderr, which may be gone.

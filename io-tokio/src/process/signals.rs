@@ -87,7 +87,10 @@ pub fn commands(mut config: Config) -> io::Result<UnboundedReceiver<Command>> {
     let listen = async move {
         loop {
             let command = match signals.next().await {
-                Request::Stop(mode) => Command::Stop(mode),
+                Request::Stop(mode) => {
+                    tracing::info!("shutting down by signal {}", Request::Stop(mode).number().as_raw());
+                    Command::Stop(mode)
+                }
                 Request::Reload => {
                     tracing::info!("reload config files.");
                     let Some(reloaded) = reload(&config) else { continue };
