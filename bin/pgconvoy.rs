@@ -27,8 +27,11 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
         /// Leave the terminal once clients can connect
-        #[arg(long)]
+        #[arg(long, conflicts_with = "dont_detach")]
         detach: bool,
+        /// Stay in the foreground, as is done anyway
+        #[arg(short = 'n', long)]
+        dont_detach: bool,
         /// Log debug messages
         #[arg(short, long)]
         debug: bool,
@@ -93,7 +96,7 @@ fn main() -> ExitCode {
         return pgpool::main();
     }
     match Arguments::parse().command {
-        Command::Serve { file, detach, debug, detached_child } => {
+        Command::Serve { file, detach, dont_detach: _, debug, detached_child } => {
             serve(&Options { config: file.path, detach, is_child: detached_child, debug, remarks: Vec::new() })
         }
         Command::Check { file } => check::main(&file.path),

@@ -381,7 +381,8 @@ fn read<S: tokio::io::AsyncRead + Unpin>(
     scratch: &mut BytesMut,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    debug_assert!(scratch.is_empty(), "the scratch buffer is handed on empty");
+    // Sessions leave it empty, but one that panicked does not.
+    scratch.clear();
     scratch.reserve(READ_BYTES);
     poll_read_buf(Pin::new(stream), cx, scratch)
 }
