@@ -6,6 +6,7 @@
 //!
 //! A session knows a [`View`] of the cluster; it never sees the cluster, the pool or a socket.
 
+mod journal;
 pub mod local;
 mod login;
 mod port;

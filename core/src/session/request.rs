@@ -102,7 +102,11 @@ impl Session {
                     break;
                 }
             };
-            match self.consider(header, front) {
+            let step = self.consider(header, front);
+            if matches!(step, Ok(Step::Forward { .. } | Step::Drop)) {
+                self.report_client_message(header, front);
+            }
+            match step {
                 Ok(Step::More) => break,
                 Ok(Step::Wait) => {
                     self.cut(&mut run, input);
@@ -496,7 +500,6 @@ impl Session {
         if !self.ports.iter().flatten().all(answered) {
             return Step::Wait;
         }
-        self.report_message("Terminate message from frontend.", "");
         self.end(None);
         Step::Drop
     }
@@ -517,12 +520,6 @@ impl Session {
 
     fn reports_per_node(&self) -> bool {
         self.setup.report_per_node || self.setup.notice_per_node
-    }
-
-    fn report_message(&mut self, message: &'static str, detail: &str) {
-        if self.setup.report_messages {
-            self.report(Report::Message(message, detail.into()));
-        }
     }
 
     fn report_statement(&mut self, prefix: &str, text: Option<&[u8]>) {
