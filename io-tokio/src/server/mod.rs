@@ -27,6 +27,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
@@ -108,11 +109,10 @@ pub fn run(
             let (os, shared, bound) = (os.clone(), Arc::clone(&shared), Arc::clone(&bound));
             let (orders, news) = (orders.clone(), news.clone());
             let body = move || -> io::Result<()> {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+                let mut builder = tokio::runtime::Builder::new_current_thread();
+                let runtime = builder.enable_io().enable_time().build_local(LocalOptions::default())?;
                 let worker = Worker::new(os, index, shared, orders.borrow().clone(), news);
-                // A task of its own: what `run_until` is given is polled at every turn of the worker.
-                let life = async { spawn_local(work(worker, bound, mail, orders)).await };
-                runtime.block_on(LocalSet::new().run_until(life)).map_err(io::Error::other)?
+                runtime.block_on(work(worker, bound, mail, orders))
             };
             threads.push(std::thread::Builder::new().name(format!("worker{index}")).spawn(body)?);
         }
