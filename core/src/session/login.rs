@@ -236,7 +236,7 @@ impl Session {
             let known_primary = self.view.node(node).is_some_and(|known| known.role == Role::Primary);
             match grant {
                 Ok(link) if link.in_hot_standby() != Some(false) && !known_primary => {
-                    self.ports[BALANCE] = Some(Port::new(link));
+                    self.ports[BALANCE] = Some(Box::new(Port::new(link)));
                     self.linked(now);
                     return None;
                 }
@@ -255,7 +255,7 @@ impl Session {
                 Some(link)
             }
             Ok(link) => {
-                self.ports[MAIN] = Some(Port::new(link));
+                self.ports[MAIN] = Some(Box::new(Port::new(link)));
                 self.linked(now);
                 None
             }

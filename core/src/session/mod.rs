@@ -29,6 +29,7 @@ use crate::sql::PoolReport;
 use crate::time::{Duration, Instant};
 use crate::wire::build::{self, Severity};
 use crate::wire::{TransactionStatus, WriteQueue};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -135,7 +136,7 @@ pub enum SessionEvent {
     /// Something that the rest of the process learns from this session.
     Report(Report),
     /// The session is over. What is queued for the client is written first; then its connection is closed.
-    Close(Option<Fault>),
+    Close(Option<Box<Fault>>),
 }
 
 /// What a session has found out or done.
@@ -227,7 +228,8 @@ pub struct Session {
     phase: Phase,
     client: ClientSide,
     login: Option<Arc<Login>>,
-    ports: [Option<Port>; PORTS],
+    /// Boxed: most sessions have one, and an idle session should be small.
+    ports: [Option<Box<Port>>; PORTS],
     statements: Statements,
     events: VecDeque<SessionEvent>,
     /// The batch of extended messages failed: messages are skipped up to Sync.
@@ -502,8 +504,7 @@ impl Session {
         if self.client.gone || self.is_over() || self.client.held.len() >= HELD_INPUT_BYTES {
             return false;
         }
-        let room = |port: &Port| port.queue.len() < WRITE_QUEUE_BYTES && port.owed.len() < PENDING_REQUESTS;
-        !self.client.blocked && self.phase.wants_client() && self.ports.iter().flatten().all(room)
+        !self.client.blocked && self.phase.wants_client() && self.ports.iter().flatten().all(|port| port.has_room())
     }
 
     /// Ends the session: the client is told why, if it can still be told.
@@ -523,7 +524,7 @@ impl Session {
         self.client.blocked = false;
         self.client.held = BytesMut::new();
         self.phase = Phase::Over;
-        self.events.push_back(SessionEvent::Close(fault));
+        self.events.push_back(SessionEvent::Close(fault.map(Box::new)));
     }
 
     fn report(&mut self, report: Report) {

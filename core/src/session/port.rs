@@ -1,5 +1,6 @@
 //! A session's side of one backend connection: what was sent there, and which replies are owed.
 
+use crate::limits::{PENDING_REQUESTS, WRITE_QUEUE_BYTES};
 use crate::link::Link;
 use crate::node::NodeId;
 use crate::sql::Dialect;
@@ -211,6 +212,21 @@ impl Port {
     pub(super) fn sync_swallowed(&mut self) {
         self.swallowed_sync = true;
         self.unsynced = true;
+    }
+
+    /// True when as many replies are owed as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.owed.len() >= PENDING_REQUESTS
+    }
+
+    /// True when the client may send more for this port.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.len() < WRITE_QUEUE_BYTES && !self.is_full()
+    }
+
+    /// True when a ReadyForQuery is owed.
+    pub(super) fn owes_ready(&self) -> bool {
+        self.owed.iter().any(|owed| owed.ask.ends_ready())
     }
 
     /// True when nothing is owed and nothing is half-way in either direction.

@@ -5,7 +5,7 @@ use super::settle::Afterwards;
 use super::statements::{Portal, Summary};
 use super::{BALANCE, MAIN, Report, Session};
 use crate::fault::Fault;
-use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, PENDING_REQUESTS, SMALL_MESSAGE_BYTES};
+use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
 use crate::sql::{self, Effect};
 use crate::wire::build;
 use crate::wire::tag::{backend, frontend};
@@ -205,8 +205,7 @@ impl Session {
         if skipped {
             return Ok(Step::Drop);
         }
-        let full = |port: &super::Port| port.owed.len() >= PENDING_REQUESTS;
-        if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(full) {
+        if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(|port| port.is_full()) {
             return Ok(Step::Wait);
         }
         if self.in_copy() && header.tag != frontend::TERMINATE {
@@ -496,8 +495,7 @@ impl Session {
 
     /// Terminate: what was asked before it still runs to its end.
     fn consider_terminate(&mut self) -> Step {
-        let answered = |port: &super::Port| !port.owed.iter().any(|owed| owed.ask.ends_ready());
-        if !self.ports.iter().flatten().all(answered) {
+        if self.ports.iter().flatten().any(|port| port.owes_ready()) {
             return Step::Wait;
         }
         self.end(None);

@@ -135,13 +135,5 @@ pub(super) async fn send_cancel<E: Env>(worker: &Rc<Worker<E>>, node: NodeId, pr
 
 /// A link's line in `SHOW pool_pools`.
 pub(super) fn info(link: &Link, session: Option<SessionId>) -> LinkInfo {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    LinkInfo {
-        node: link.node,
-        database: text(&link.login.database),
-        user: text(&link.login.user),
-        process_id: link.process_id,
-        uses: link.uses,
-        session,
-    }
+    LinkInfo { node: link.node, login: Arc::clone(&link.login), process_id: link.process_id, uses: link.uses, session }
 }

@@ -63,7 +63,13 @@ impl<S> Mailbox<S> {
 
     /// Takes the next message.
     pub(super) fn take(&self) -> Option<Mail<S>> {
-        self.mail.borrow_mut().pop_front()
+        let mut mail = self.mail.borrow_mut();
+        let next = mail.pop_front();
+        if mail.is_empty() {
+            // Mail is rare, and an idle session should be small.
+            mail.shrink_to_fit();
+        }
+        next
     }
 
     /// Asks to be woken by the next message.

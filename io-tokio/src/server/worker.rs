@@ -129,14 +129,7 @@ impl<E: Env> Worker<E> {
             self.env.now(),
         );
         self.sessions.borrow_mut().insert(id, Rc::clone(&mailbox));
-        let info = SessionInfo {
-            since: SystemTime::now(),
-            database: String::new(),
-            user: String::new(),
-            origin,
-            links: Vec::new(),
-            balance_node: None,
-        };
+        let info = SessionInfo { since: SystemTime::now(), login: None, origin, links: Vec::new(), balance_node: None };
         self.shared.with_sessions(|sessions| sessions.insert(id, info));
         if let Some(how) = orders.shutdown {
             let _new = mailbox.post(Mail::Shutdown(how));
@@ -177,14 +170,10 @@ impl<E: Env> Worker<E> {
         self.shared.leave(id, had_slot);
         self.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
         let info = self.shared.with_sessions(|sessions| sessions.remove(&id));
-        if let Some(info) = info.filter(|info| self.shared.settings.log_disconnections && !info.user.is_empty()) {
-            tracing::info!(
-                "frontend disconnection: user={} database={} host={} port={}",
-                info.user,
-                info.database,
-                info.origin.host,
-                info.origin.port
-            );
+        if let Some(info) = info.filter(|_| self.shared.settings.log_disconnections)
+            && let Some(login) = &info.login
+        {
+            super::journal::disconnected(login, &info.origin);
         }
     }
 
@@ -360,22 +349,15 @@ impl<E: Env> Worker<E> {
     pub(super) fn logged_in(&self, id: SessionId, session: &Session, key: (i32, Bytes)) {
         self.shared.register_key(key, self.index, id);
         let Some(login) = session.login() else { return };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let links = session.links().map(|link| links::info(link, Some(id))).collect();
         let balance_node = session.balance_node();
         self.shared.with_sessions(|sessions| {
             if let Some(info) = sessions.get_mut(&id) {
-                info.database = text(&login.database);
-                info.user = text(&login.user);
+                info.login = Some(Arc::clone(login));
                 info.links = links;
                 info.balance_node = balance_node;
                 if self.shared.settings.log_connections {
-                    let Origin { host, port } = &info.origin;
-                    tracing::info!(
-                        "new connection received: user={} database={} host={host} port={port}",
-                        info.user,
-                        info.database
-                    );
+                    super::journal::connected(login, &info.origin);
                 }
             }
         });
