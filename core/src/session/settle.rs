@@ -40,6 +40,8 @@ impl Session {
                 return;
             }
             if self.shutdown == Some(Shutdown::Now) {
+                // A backend notices that nobody listens only when it next speaks: it is told to stop.
+                self.cancel_running();
                 let fault = Fault::new(Culprit::Proxy, b"57P01", "terminating connection due to administrator command");
                 return self.end(Some(fault));
             }
