@@ -219,7 +219,7 @@ impl Session {
             frontend::FUNCTION_CALL => Ok(self.consider_function_call()),
             frontend::COPY_DATA => Ok(Step::to(Target(1 << self.last.speaker()))),
             frontend::SYNC => Ok(self.consider_sync()),
-            frontend::FLUSH => Ok(self.consider_flush()),
+            frontend::FLUSH => Ok(self.consider_flush(header)),
             // The rest is short and looked at whole.
             _ => match (header.tag, whole) {
                 (_, None) => Ok(Step::More),
@@ -485,8 +485,12 @@ impl Session {
         Step::to(to)
     }
 
-    fn consider_flush(&mut self) -> Step {
+    fn consider_flush(&mut self, header: Header) -> Step {
         let to = Target(1 << self.last.speaker());
+        if header.total > HEADER_BYTES {
+            // A Flush has no body: the backend answers with an error and skips what follows, up to Sync.
+            self.note_asked(to, Ask::Close);
+        }
         if let Some(port) = &mut self.ports[to.speaker()] {
             port.flushed = true;
         }
