@@ -87,13 +87,13 @@ impl Pool {
         Self { settings, shelves: BTreeMap::new(), events: VecDeque::new(), next_id: 0 }
     }
 
-    /// Somebody asks for a link. `token` tries to get the right to open one more; it is asked only when needed.
+    /// Somebody asks for a link, and has done so `since` then. `token` tries to get the right to open one more; it is asked only when needed.
     pub fn ask(
         &mut self,
         ticket: Ticket,
         node: NodeId,
         login: &Login,
-        now: Instant,
+        since: Instant,
         token: impl FnOnce() -> bool,
     ) -> Answer {
         let shelf = self.shelves.entry(node).or_default();
@@ -109,7 +109,7 @@ impl Pool {
             self.events.push_back(PoolEvent::Close(oldest.id));
             return Answer::Connect;
         }
-        shelf.waiting.push_back((ticket, now.after(self.settings.patience)));
+        shelf.waiting.push_back((ticket, since.after(self.settings.patience)));
         self.events.push_back(PoolEvent::Starving(node));
         Answer::Wait
     }

@@ -120,9 +120,9 @@ pub(super) struct Port {
     pub copy_in: bool,
     /// A Sync was sent into a copy: a ReadyForQuery that nobody waits for may answer it.
     pub swallowed_sync: bool,
-    /// Replies and requests can no longer be matched for sure: the connection serves this session to its end and is
-    /// closed then.
-    pub muddled: bool,
+    /// Replies and requests can no longer be matched for sure, because a copy failed while more had been sent than
+    /// its data: everything passes unlooked at from here on, and the connection is closed with the session.
+    pub transparent: bool,
     /// A fatal error came by: the backend closes the connection.
     pub dying: bool,
     /// A request to cancel what runs there is on its way.
@@ -149,7 +149,7 @@ impl Port {
             flushed: false,
             copy_in: false,
             swallowed_sync: false,
-            muddled: false,
+            transparent: false,
             dying: false,
             cancelled: false,
             silent_error: false,
@@ -181,15 +181,17 @@ impl Port {
     }
 
     /// An error ended a message of the extended protocol: the backend skips what was sent up to the next Sync.
-    /// Returns false when that Sync has not been sent yet.
-    pub(super) fn skip_to_sync(&mut self) -> bool {
+    /// Tells whether that Sync has been sent, and how many Parse messages of the client's were skipped.
+    pub(super) fn skip_to_sync(&mut self) -> (bool, usize) {
+        let mut parses = 0;
         while let Some(owed) = self.owed.front() {
             if owed.ask == Ask::Sync {
-                return true;
+                return (true, parses);
             }
+            parses += usize::from(owed.ask == Ask::Parse && owed.relay);
             self.owed.pop_front();
         }
-        false
+        (false, parses)
     }
 
     /// The backend starts to read COPY data: it swallows what was sent behind the statement, up to the end of the
@@ -200,12 +202,20 @@ impl Port {
             self.owed.remove(1);
             match next.ask {
                 Ask::Sync => self.sync_swallowed(),
-                _ => {
+                Ask::CopyEnd => {
                     self.copy_in = false;
                     break;
                 }
+                _ => return self.turn_transparent(),
             }
         }
+    }
+
+    /// Nothing is matched any more.
+    pub(super) fn turn_transparent(&mut self) {
+        self.transparent = true;
+        self.copy_in = false;
+        self.owed.clear();
     }
 
     /// A Sync went into a copy, where the backend ignores it, unless the copy failed just before.
@@ -236,7 +246,7 @@ impl Port {
 
     /// True when the connection may serve another session after washing (I03, I14).
     pub(super) fn is_reusable(&self) -> bool {
-        let settled = !self.unsynced && !self.copy_in && !self.cancelled && !self.muddled && !self.dying;
+        let settled = !self.unsynced && !self.copy_in && !self.cancelled && !self.transparent && !self.dying;
         self.is_quiet() && settled && self.queue.is_empty()
     }
 }

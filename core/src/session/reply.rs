@@ -68,6 +68,7 @@ impl Session {
             };
             let here = header.total.min(front.len());
             let verdict = match header.tag {
+                _ if port.transparent => self.judge_transparent(position, header, &front[..here]),
                 backend::DATA_ROW | backend::COPY_DATA => Self::judge_row(port),
                 _ => self.judge(position, header, &front[..here]),
             };
@@ -173,7 +174,29 @@ impl Session {
         if done {
             port.answered();
         }
+        if owed.ask == Parse && owed.relay {
+            self.statements.parse_succeeded();
+        }
         Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
+    }
+
+    /// Everything passes; only what the session's end depends on is looked at.
+    fn judge_transparent(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
+        match header.tag {
+            backend::PARAMETER_STATUS => return self.judge_parameter(position, header, front),
+            backend::ERROR_RESPONSE if front.len() < header.total.min(ERROR_PREFIX_BYTES) => return Ok(Verdict::More),
+            backend::READY_FOR_QUERY if front.len() < header.total.min(HEADER_BYTES + 1) => return Ok(Verdict::More),
+            _ => {}
+        }
+        if let Some(port) = &mut self.ports[position] {
+            if header.tag == backend::ERROR_RESPONSE {
+                port.dying |= ErrorHead::parse(&front[HEADER_BYTES..]).fatal;
+            } else if header.tag == backend::READY_FOR_QUERY {
+                let status = front.get(HEADER_BYTES).copied().and_then(TransactionStatus::from_byte);
+                port.link.status = status.ok_or("an unknown transaction status")?;
+            }
+        }
+        Ok(Verdict::Relay)
     }
 
     fn judge_notice(&self, position: usize) -> Verdict {
@@ -188,6 +211,11 @@ impl Session {
         }
         let Some(port) = &mut self.ports[position] else { return Verdict::Drop };
         let head = ErrorHead::parse(&front[HEADER_BYTES..]);
+        if port.copy_in && port.swallowed_sync {
+            // Did the backend fail before it read that Sync, or after? Nobody can tell from here.
+            port.turn_transparent();
+            return Verdict::Relay;
+        }
         port.copy_in = false;
         if head.fatal {
             port.dying = true;
@@ -203,10 +231,11 @@ impl Session {
         let mut relay = owed.relay;
         if owed.ask.is_extended() {
             relay |= port.owed.iter().take_while(|owed| owed.ask != Ask::Sync).any(|owed| owed.relay);
-            let synced = port.skip_to_sync();
+            let (synced, parses) = port.skip_to_sync();
             if relay && !synced {
                 self.skipping = true;
             }
+            self.statements.parses_failed(parses);
         }
         if relay {
             self.loud_error = true;
@@ -233,9 +262,9 @@ impl Session {
                 port.answered();
                 Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
             }
-            // The answer to a Sync that was taken for part of a copy which had just failed.
             _ if port.swallowed_sync => {
-                port.muddled = true;
+                // The answer to a Sync that was taken for part of a copy which had just failed.
+                port.turn_transparent();
                 port.link.status = status;
                 Ok(Verdict::Relay)
             }
@@ -269,7 +298,7 @@ impl Session {
     /// A backend broke the protocol: nothing it says is believed any more, and only its own session suffers.
     fn hostile(&mut self, position: usize, what: impl core::fmt::Display) {
         let Some(port) = &mut self.ports[position] else { return };
-        port.muddled = true;
+        port.dying = true;
         let fault = Fault::hostile(format!("backend {} broke the protocol: {what}", port.node));
         self.end(Some(fault));
     }
@@ -331,6 +360,8 @@ impl Session {
             }
         }
         self.skipping |= failed;
+        let parses = port.owed.iter().filter(|owed| owed.relay && owed.ask == Ask::Parse).count();
+        self.statements.parses_failed(parses);
         self.client.queue.push(Bytes::from(out));
     }
 }

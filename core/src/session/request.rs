@@ -201,6 +201,9 @@ impl Session {
     }
 
     fn consider(&mut self, header: Header, front: &[u8]) -> Result<Step, Fault> {
+        if self.ports[MAIN].as_ref().is_some_and(|port| port.transparent) {
+            return Ok(self.consider_transparent(header.tag));
+        }
         let skipped = self.skipping && !matches!(header.tag, frontend::SYNC | frontend::TERMINATE);
         if skipped {
             return Ok(Step::Drop);
@@ -249,10 +252,20 @@ impl Session {
             match tag {
                 frontend::COPY_DATA | frontend::FLUSH => {}
                 frontend::SYNC => port.sync_swallowed(),
-                _ => port.copy_in = false,
+                frontend::COPY_DONE | frontend::COPY_FAIL => port.copy_in = false,
+                _ => port.turn_transparent(),
             }
         }
         Step::to(Target(1 << position))
+    }
+
+    /// Nothing is matched any more: everything goes to the main port.
+    fn consider_transparent(&mut self, tag: u8) -> Step {
+        if tag == frontend::TERMINATE {
+            self.end(None);
+            return Step::Drop;
+        }
+        if self.cancels > 0 { Step::Wait } else { Step::to(Target::MAIN) }
     }
 
     /// Notes that `ask` goes to `to`; the client sees the reply of the first of them.
@@ -326,12 +339,19 @@ impl Session {
             self.say(backend::PARSE_COMPLETE);
             return Ok(Step::Drop);
         }
-        let to = self.choose_by_effect(&summary, analysis.as_ref().map(|analysis| &analysis.effect));
+        // A name in use is refused where it is in use.
+        let in_use = Some(name).filter(|name| !name.is_empty()).and_then(|name| self.statements.statement(name));
+        let in_use = in_use.map(|(on, ..)| on).filter(|on| !on.is_empty());
+        let effect = analysis.as_ref().map(|analysis| &analysis.effect);
+        let to = in_use.unwrap_or_else(|| self.choose_by_effect(&summary, effect));
         if !self.may_send(to) {
             return Ok(Step::Wait);
         }
-        let source = Some(&front[..header.total.min(front.len())]).filter(|_| !long && self.keeps_statements());
-        self.statements.parsed(name, to, summary, source);
+        if in_use.is_none() {
+            let source = Some(&front[..header.total.min(front.len())]).filter(|_| !long && self.keeps_statements());
+            self.statements.parsed(name, to, summary, source);
+        }
+        self.statements.parse_sent(Some(name).filter(|_| in_use.is_none()));
         self.report_sent(to, "Parse: ", text);
         self.note_asked(to, Ask::Parse);
         self.last = to;
@@ -455,7 +475,11 @@ impl Session {
 
     /// A message that cannot be read goes to the primary, which says what is wrong with it.
     fn malformed(&mut self, ask: Ask) -> Step {
-        self.ask(Target::MAIN, ask, |_, _| {})
+        self.ask(Target::MAIN, ask, |session, _| {
+            if ask == Ask::Parse {
+                session.statements.parse_sent(None);
+            }
+        })
     }
 
     fn consider_function_call(&mut self) -> Step {

@@ -126,8 +126,9 @@ impl Session {
 
     /// Lets go of the load-balance node once it is out of step, or not of use any more.
     fn part(&mut self) {
+        let alone = self.ports[MAIN].as_ref().is_some_and(|port| port.transparent);
         let Some(balance) = &mut self.ports[BALANCE] else { return };
-        balance.leaving |= balance.silent_error || balance.dying;
+        balance.leaving |= balance.silent_error || balance.dying || alone;
         if balance.leaving && balance.owed.is_empty() && self.mid_client != Some(BALANCE) && !self.releasing {
             self.releasing = true;
             self.statements.port_gone(Target::BALANCE);
@@ -176,7 +177,7 @@ impl Session {
             return false;
         }
         let mut any = false;
-        for port in self.ports.iter_mut().flatten().filter(|port| !port.owed.is_empty()) {
+        for port in self.ports.iter_mut().flatten().filter(|port| port.transparent || !port.owed.is_empty()) {
             any = true;
             port.cancelled = true;
             self.cancels += 1;

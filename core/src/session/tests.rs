@@ -159,6 +159,54 @@ fn a_copy_swallows_the_sync_that_was_sent_with_it() {
 }
 
 #[test]
+fn after_a_copy_that_failed_too_early_to_tell_everything_passes() {
+    let mut stage = Stage::paired();
+    stage.client(&query("COPY t FROM STDIN"));
+    stage.node(PRIMARY, &message(b'G', &[0, 0, 0]));
+    stage.client(&[message(b'd', b"junk\n"), sync(), message(b'f', b"\0"), sync(), query("SELECT 1")].concat());
+    assert_eq!(stage.sent(PRIMARY), "QdSfS");
+    // The backend failed at the data: both Syncs are answered, and so is the query.
+    stage.node(PRIMARY, &[error("22P02"), ready(b'I'), ready(b'I'), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q", "the standby is not asked any more");
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "EZZZCZ");
+    assert!(!stage.session.is_over());
+    stage.client(&message(b'X', b""));
+    assert!(stage.session.is_over());
+    assert!(!stage.session.take_link(PRIMARY).unwrap().1, "nobody else gets such a connection");
+}
+
+#[test]
+fn a_name_in_use_is_refused_where_it_is_in_use() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("s2", "SELECT 1"), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), ready(b'I')].concat());
+    stage.sent(STANDBY);
+    stage.client(&[parse("s2", "DELETE FROM t"), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "PS".into()));
+    stage.node(STANDBY, &[error("42P05"), ready(b'I')].concat());
+    stage.heard();
+    stage.client(&[bind("", "s2"), execute(""), sync()].concat());
+    assert_eq!(stage.sent(STANDBY), "BES", "the statement is still the first one");
+}
+
+#[test]
+fn a_name_whose_parse_failed_is_free() {
+    let mut stage = Stage::paired();
+    stage.client(
+        &[parse("s", "SELECT oops"), parse("s3", "SELECT 3"), sync(), parse("s4", "SELECT 4"), sync()].concat(),
+    );
+    stage.node(STANDBY, &[error("42703"), ready(b'I'), bare(b'1'), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "EZ1Z");
+    stage.sent(STANDBY);
+    stage.client(&[parse("s", "DELETE FROM t"), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PS".into(), "".into()));
+    stage.node(PRIMARY, &[bare(b'1'), ready(b'I')].concat());
+    stage.client(&[bind("", "s4"), execute(""), sync()].concat());
+    assert_eq!(stage.sent(STANDBY), "BES", "the batch behind the failed one was not harmed");
+}
+
+#[test]
 fn a_standby_that_is_lost_costs_its_statement_and_not_the_session() {
     let mut stage = Stage::paired();
     stage.begin();

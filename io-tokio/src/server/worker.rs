@@ -14,6 +14,7 @@ use pgconvoy_core::pool::{Answer, LinkId, Pool, PoolEvent, Ticket};
 use pgconvoy_core::rng::Rng;
 use pgconvoy_core::session::{Report, Secrets, Session, Setup, Shutdown};
 use pgconvoy_core::sql::PoolReport;
+use pgconvoy_core::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -46,6 +47,7 @@ struct Waiting<S> {
     node: NodeId,
     login: Arc<Login>,
     mailbox: Rc<Mailbox<S>>,
+    since: Instant,
 }
 
 /// One worker.
@@ -200,7 +202,7 @@ impl<E: Env> Worker<E> {
     pub(super) fn acquire(self: &Rc<Self>, node: NodeId, login: Arc<Login>, mailbox: &Rc<Mailbox<E::Stream>>) {
         let ticket = self.next_ticket.get();
         self.next_ticket.set(ticket + 1);
-        self.ask(ticket, Waiting { node, login, mailbox: Rc::clone(mailbox) });
+        self.ask(ticket, Waiting { node, login, mailbox: Rc::clone(mailbox), since: self.env.now() });
     }
 
     fn ask(self: &Rc<Self>, ticket: Ticket, wish: Waiting<E::Stream>) {
@@ -208,7 +210,7 @@ impl<E: Env> Worker<E> {
             let answer = self
                 .pool
                 .borrow_mut()
-                .ask(ticket, wish.node, &wish.login, self.env.now(), || self.shared.take_token(wish.node));
+                .ask(ticket, wish.node, &wish.login, wish.since, || self.shared.take_token(wish.node));
             match answer {
                 Answer::Idle(id) => {
                     let Some(mut stream) = self.idle.borrow_mut().remove(&id) else {
