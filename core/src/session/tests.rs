@@ -169,7 +169,7 @@ fn after_a_copy_that_failed_too_early_to_tell_everything_passes() {
     stage.node(PRIMARY, &[error("22P02"), ready(b'I'), ready(b'I'), ready(b'I')].concat());
     assert_eq!(stage.sent(PRIMARY), "Q", "the standby is not asked any more");
     stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'I')].concat());
-    assert_eq!(stage.heard(), "EZZZCZ");
+    assert_eq!(stage.heard(), "GEZZZCZ");
     assert!(!stage.session.is_over());
     stage.client(&message(b'X', b""));
     assert!(stage.session.is_over());
