@@ -15,7 +15,7 @@ import verdicts
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-TEST_TIMEOUT_SECONDS = 60
+TEST_TIMEOUT_SECONDS = 30
 SESSION_TIMEOUT_SECONDS = 120
 RUN_TIMEOUT_SECONDS = 1800
 
@@ -120,7 +120,7 @@ class PytestSuite:
             DRIVERS_VERDICTS=lines,
         )
         command = [self.python, "-m", "pytest", "-p", "verdicts", "-p", "no:cacheprovider", "-q", "--tb=short", "--no-header", "--durations=15"]
-        command += ["-n", self.workers, "--dist", "loadfile", "--timeout", TEST_TIMEOUT_SECONDS, "--timeout-method", "thread"]
+        command += ["-n", self.workers, "--dist", "load", "--timeout", TEST_TIMEOUT_SECONDS, "--timeout-method", "thread"]
         command += ["-k", bed.only] if bed.only else []
         command += ["--rootdir", self.tests.parent, self.tests]
         log = bed.scratch / "suite.log"
