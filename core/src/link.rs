@@ -365,6 +365,7 @@ impl Link {
             }
             backend::READY_FOR_QUERY if body == b"I" => {
                 self.parameters.shrink();
+                self.nonce = String::new();
                 self.state = State::Ready;
             }
             _ => self.fail(Fault::hostile(format!("the backend sent {:?} during start-up", tag as char))),

@@ -421,6 +421,7 @@ impl Session {
         if let Some(balance) = &mut self.ports[BALANCE] {
             balance.link.uses += 1;
         }
+        self.secrets.nonce = String::new();
         self.phase = Phase::Serving;
         self.events.push_back(SessionEvent::LoggedIn { process_id, secret });
     }

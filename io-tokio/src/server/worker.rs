@@ -351,7 +351,8 @@ impl<E: Env> Worker<E> {
     pub(super) fn logged_in(&self, id: SessionId, session: &Session, key: (i32, Bytes)) {
         self.shared.register_key(key, self.index, id);
         let Some(login) = session.login() else { return };
-        let links = session.links().map(|link| links::info(link, Some(id))).collect();
+        let mut links: Vec<LinkInfo> = session.links().map(|link| links::info(link, Some(id))).collect();
+        links.shrink_to_fit();
         let balance_node = session.balance_node();
         self.shared.with_sessions(|sessions| {
             if let Some(info) = sessions.get_mut(&id) {
