@@ -308,13 +308,16 @@ impl Session {
     /// Goes on once everything that is waited for is there.
     fn linked(&mut self, now: Instant) {
         let Phase::Linking(linking) = &mut self.phase else { return };
-        let Some(main) = &self.ports[MAIN] else { return };
+        if self.ports[MAIN].is_none() {
+            return;
+        }
         if linking.balance.is_some() {
             linking.balance_deadline.get_or_insert(now.after(BALANCE_WAIT));
             return;
         }
         let (deadline, protocol) = (linking.deadline, linking.protocol);
-        if main.link.password_asked {
+        // A password that any backend asks for is the client's to prove.
+        if self.links().any(|link| link.password_asked) {
             self.ask_proof(deadline, protocol, None);
         } else {
             self.greet(protocol);

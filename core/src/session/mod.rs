@@ -240,6 +240,8 @@ pub struct Session {
     last: Target,
     /// A request that changes state is outstanding: whatever is routed by that state waits.
     stateful: bool,
+    /// The batch has changed transaction state on the main port alone: what follows in it belongs there.
+    alone: bool,
     /// What the outstanding request means for prepared statements.
     afterwards: Option<Afterwards>,
     /// The client has seen an error since the last request that changes state.
@@ -291,6 +293,7 @@ impl Session {
             wrote: false,
             last: Target::MAIN,
             stateful: false,
+            alone: false,
             afterwards: None,
             loud_error: false,
             lost_reply: false,
@@ -314,7 +317,10 @@ impl Session {
                 self.read_client(input);
             }
             Peer::Node(node) => match self.position(node) {
-                Some(position) => self.read_node(position, input),
+                Some(position) => {
+                    self.idle_since = now;
+                    self.read_node(position, input);
+                }
                 None => input.clear(),
             },
         }
@@ -378,6 +384,16 @@ impl Session {
             self.ports.iter_mut().flatten().for_each(|port| port.cancelled = false);
         }
         self.settle(now);
+    }
+
+    /// A cancel request to `node` may still be delivered at some time: its connection serves nobody after this session.
+    /// [`Session::handle_cancel_done`] follows.
+    pub fn handle_cancel_lost(&mut self, node: NodeId) {
+        if let Some(position) = self.position(node)
+            && let Some(port) = &mut self.ports[position]
+        {
+            port.tainted = true;
+        }
     }
 
     /// The rows of a `SHOW pool_*` table.
@@ -501,7 +517,8 @@ impl Session {
     }
 
     fn wants_client(&self) -> bool {
-        if self.client.gone || self.is_over() || self.client.held.len() >= HELD_INPUT_BYTES {
+        let full = self.client.held.len() >= HELD_INPUT_BYTES || self.client.queue.len() >= WRITE_QUEUE_BYTES;
+        if self.client.gone || self.is_over() || full {
             return false;
         }
         !self.client.blocked && self.phase.wants_client() && self.ports.iter().flatten().all(|port| port.has_room())

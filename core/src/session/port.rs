@@ -127,6 +127,8 @@ pub(super) struct Port {
     pub dying: bool,
     /// A request to cancel what runs there is on its way.
     pub cancelled: bool,
+    /// A request to cancel may still reach the backend at any time.
+    pub tainted: bool,
     /// A reply that the client did not see was an error.
     pub silent_error: bool,
     /// Nothing more is asked there: it is let go once nothing is owed.
@@ -152,6 +154,7 @@ impl Port {
             transparent: false,
             dying: false,
             cancelled: false,
+            tainted: false,
             silent_error: false,
             leaving: false,
             dialect,
@@ -246,7 +249,8 @@ impl Port {
 
     /// True when the connection may serve another session after washing (I03, I14).
     pub(super) fn is_reusable(&self) -> bool {
-        let settled = !self.unsynced && !self.copy_in && !self.cancelled && !self.transparent && !self.dying;
+        let settled =
+            !self.unsynced && !self.copy_in && !self.cancelled && !self.tainted && !self.transparent && !self.dying;
         self.is_quiet() && settled && self.queue.is_empty()
     }
 }

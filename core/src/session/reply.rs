@@ -3,13 +3,13 @@
 use super::port::{Ask, Rest, Target};
 use super::{BALANCE, Closed, MAIN, Report, Session};
 use crate::fault::{Culprit, Fault};
-use crate::limits::{BACKEND_CONTROL_BYTES, ERROR_PREFIX_BYTES};
+use crate::limits::{BACKEND_CONTROL_BYTES, ERROR_PREFIX_BYTES, SMALL_CHUNK_BYTES};
 use crate::wire::build::{self, Severity};
 use crate::wire::tag::backend;
 use crate::wire::{ErrorHead, HEADER_BYTES, Header, TransactionStatus};
 use alloc::format;
 use alloc::vec::Vec;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 /// What becomes of the message at the front.
 enum Verdict {
@@ -112,8 +112,14 @@ impl Session {
         if *run > 0 {
             let bytes = input.split_to(*run).freeze();
             *run = 0;
-            if !self.client.gone {
+            if self.client.gone {
+                return;
+            }
+            if self.client.queue.is_empty() || bytes.len() >= SMALL_CHUNK_BYTES {
                 self.client.queue.push(bytes);
+            } else {
+                // A small part would keep the whole read buffer behind it for as long as the client is slow.
+                self.client.queue.push_copy(&bytes);
             }
         }
     }
@@ -211,7 +217,7 @@ impl Session {
         }
         let Some(port) = &mut self.ports[position] else { return Verdict::Drop };
         let head = ErrorHead::parse(&front[HEADER_BYTES..]);
-        if port.copy_in && port.swallowed_sync {
+        if port.swallowed_sync {
             // Did the backend fail before it read that Sync, or after? Nobody can tell from here.
             port.turn_transparent();
             return Verdict::Relay;
@@ -259,6 +265,7 @@ impl Session {
             Some(owed) if owed.ask.ends_ready() => {
                 port.link.status = status;
                 port.copy_in = false;
+                port.swallowed_sync = false;
                 port.answered();
                 Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
             }
@@ -362,7 +369,7 @@ impl Session {
         self.skipping |= failed;
         let parses = port.owed.iter().filter(|owed| owed.relay && owed.ask == Ask::Parse).count();
         self.statements.parses_failed(parses);
-        self.client.queue.push(Bytes::from(out));
+        self.tell(&out);
     }
 }
 

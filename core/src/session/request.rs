@@ -531,7 +531,8 @@ impl Session {
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        self.ports.iter().flatten().all(|port| port.owed.is_empty())
+        // In the middle of a message nothing of pgconvoy's own may be said.
+        self.mid_client.is_none() && self.ports.iter().flatten().all(|port| port.owed.is_empty())
     }
 
     fn dialect(&self) -> sql::Dialect {

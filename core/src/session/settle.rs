@@ -3,7 +3,6 @@
 use super::port::{Ask, Target};
 use super::{BALANCE, MAIN, Session, SessionEvent, Shutdown, Timer};
 use crate::fault::{Culprit, Fault};
-use crate::limits::WRITE_QUEUE_BYTES;
 use crate::sql::Effect;
 use crate::time::Instant;
 use crate::wire::{TransactionStatus, build};
@@ -64,11 +63,9 @@ impl Session {
         }
     }
 
-    /// Whether held input may be looked at again: not while a backend's queue is full.
+    /// Whether held input may be looked at again. There is never so much of it that a full queue matters.
     fn can_resume(&self) -> bool {
-        self.cancels == 0
-            && self.showing.is_none()
-            && self.ports.iter().flatten().all(|port| port.queue.len() < WRITE_QUEUE_BYTES)
+        self.cancels == 0 && self.showing.is_none()
     }
 
     /// Nothing is owed: transaction states are known, and compared.
@@ -86,6 +83,7 @@ impl Session {
         if self.ports.iter().flatten().any(|port| port.unsynced) {
             return;
         }
+        self.alone = false;
         if self.transaction_status() == TransactionStatus::Idle {
             self.wrote = false;
             self.statements.transaction_over();
@@ -138,7 +136,13 @@ impl Session {
         }
     }
 
-    /// Notices of pgconvoy's own go out between two messages.
+    /// Says something of pgconvoy's own to the client, between two messages.
+    pub(super) fn tell(&mut self, messages: &[u8]) {
+        self.notices.extend_from_slice(messages);
+        self.flush_notices();
+    }
+
+    /// What pgconvoy itself has to say goes out between two messages.
     fn flush_notices(&mut self) {
         if self.mid_client.is_none() && !self.notices.is_empty() {
             let notices = core::mem::take(&mut self.notices);

@@ -67,7 +67,11 @@ impl Summary {
             commits: matches!(effect, Effect::Commit { .. } | Effect::PrepareTransaction | Effect::CommitPrepared),
             names: matches!(
                 effect,
-                Effect::Prepare { .. } | Effect::Execute { .. } | Effect::Deallocate { .. } | Effect::DeallocateAll
+                Effect::Prepare { .. }
+                    | Effect::Execute { .. }
+                    | Effect::Deallocate { .. }
+                    | Effect::DeallocateAll
+                    | Effect::DiscardAll
             ),
             local,
             parts_ways: set_apart

@@ -102,6 +102,40 @@ fn a_serializable_block_is_the_primarys_alone() {
 }
 
 #[test]
+fn a_batch_that_begins_on_the_primary_alone_stays_there() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "BEGIN ISOLATION LEVEL SERIALIZABLE"), bind("", ""), execute("")].concat());
+    stage.client(&[parse("", "SELECT 1"), bind("", ""), execute(""), sync()].concat());
+    stage.node(PRIMARY, &[bare(b'1'), bare(b'2'), complete("BEGIN")].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PBEHPBES".into(), "".into()));
+}
+
+#[test]
+fn a_cancel_that_may_still_come_makes_a_link_unfit_for_others() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SELECT 1"));
+    stage.sent(STANDBY);
+    assert!(stage.session.handle_cancel(NOW));
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'I')].concat());
+    stage.session.handle_cancel_lost(STANDBY);
+    stage.session.handle_cancel_done(NOW);
+    stage.client(&message(b'X', b""));
+    assert!(!stage.session.take_link(STANDBY).unwrap().1);
+    assert!(stage.session.take_link(PRIMARY).unwrap().1);
+}
+
+#[test]
+fn a_table_waits_for_the_end_of_a_message_that_is_passing() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SELECT 1"), bind("", ""), execute(""), parse("", "SHOW pool_version")].concat());
+    let reply = [bare(b'1'), bare(b'2'), complete("SELECT 1")].concat();
+    let (most, last) = reply.split_at(reply.len() - 3);
+    stage.node(STANDBY, most);
+    stage.node(STANDBY, last);
+    assert_eq!(stage.heard(), "12C1");
+}
+
+#[test]
 fn a_batch_that_changes_nodes_asks_for_the_replies_first() {
     let mut stage = Stage::paired();
     stage.client(&[parse("", "SELECT 1"), bind("", ""), execute("")].concat());

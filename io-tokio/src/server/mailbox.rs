@@ -23,8 +23,8 @@ pub(super) enum Mail<S> {
     Grant(NodeId, Box<Grant<S>>),
     /// The owner of the session's cancel key wants what runs to be cancelled. Dropping the sender tells that it is done.
     Cancel(oneshot::Sender<()>),
-    /// A connection that carried a cancel request is closed.
-    CancelDone,
+    /// A connection that carried a cancel request to a node is closed, and whether the node has surely dealt with it.
+    CancelDone(NodeId, bool),
     /// The cluster changed.
     View(Arc<View>),
     /// pgconvoy shuts down.

@@ -116,6 +116,8 @@ pub fn run(
             };
             threads.push(std::thread::Builder::new().name(format!("worker{index}")).spawn(body)?);
         }
+        // The workers listen now: with their listeners the ports are closed.
+        drop(bound);
         ready();
         let immediate = command(&control, log, commands).await;
         if immediate {
@@ -211,9 +213,6 @@ async fn command<E: Env>(
             Some(Command::Stop(StopMode::Smart)) | None if !stopping => {
                 stopping = true;
                 control.order_shutdown(Shutdown::WhenIdle);
-                if control.sessions() == 0 {
-                    return false;
-                }
                 let patient = Rc::clone(control);
                 let (done, finished) = tokio::sync::oneshot::channel();
                 spawn_local(async move {

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::link::{Link, Login, Refused};
-use pgconvoy_core::node::{NodeId, View};
+use pgconvoy_core::node::{NodeId, Role, View};
 use pgconvoy_core::pool::{Answer, LinkId, Pool, PoolEvent, Ticket};
 use pgconvoy_core::rng::Rng;
 use pgconvoy_core::session::{Report, Secrets, Session, Setup, Shutdown};
@@ -216,7 +216,7 @@ impl<E: Env> Worker<E> {
                     let Some(mut stream) = self.idle.borrow_mut().remove(&id) else {
                         unreachable!("an idle link without a connection");
                     };
-                    if self.env.is_silent(&mut stream) {
+                    if self.env.is_silent(&mut stream) && self.tells_the_truth(id) {
                         let link = self.pool.borrow_mut().take(id);
                         if let Some(link) = link {
                             self.deliver(&wish.mailbox, Mail::Grant(wish.node, Box::new(Ok((link, stream)))));
@@ -224,6 +224,8 @@ impl<E: Env> Worker<E> {
                         }
                     }
                     self.pool.borrow_mut().dead(id);
+                    // The right to open another one is free again before it is asked for.
+                    self.pool_events();
                 }
                 Answer::Connect => {
                     let worker = Rc::clone(self);
@@ -237,6 +239,19 @@ impl<E: Env> Worker<E> {
             }
         }
         self.pool_events();
+    }
+
+    /// Whether an idle link's last word on its node's role is what is known of the node: a backend tells of its
+    /// promotion only when it is asked something.
+    fn tells_the_truth(&self, id: LinkId) -> bool {
+        let pool = self.pool.borrow();
+        let Some((_, link)) = pool.idle().find(|(known, _)| *known == id) else { return false };
+        let role = self.orders.borrow().view.node(link.node).map(|node| node.role);
+        match (link.in_hot_standby(), role) {
+            (Some(standby), Some(Role::Primary)) => !standby,
+            (Some(standby), Some(Role::Standby)) => standby,
+            _ => true,
+        }
     }
 
     /// Delivers mail; what it carries is put back when the session is gone.
@@ -331,8 +346,8 @@ impl<E: Env> Worker<E> {
     pub(super) fn cancel(self: &Rc<Self>, node: NodeId, pid: i32, key: &Bytes, mailbox: &Rc<Mailbox<E::Stream>>) {
         let (worker, mailbox, key) = (Rc::clone(self), Rc::clone(mailbox), key.clone());
         spawn_local(async move {
-            links::send_cancel(&worker, node, pid, &key).await;
-            worker.deliver(&mailbox, Mail::CancelDone);
+            let delivered = links::send_cancel(&worker, node, pid, &key).await;
+            worker.deliver(&mailbox, Mail::CancelDone(node, delivered));
         });
     }
 
