@@ -5,11 +5,11 @@ use super::settle::Afterwards;
 use super::statements::{Portal, Summary};
 use super::{BALANCE, MAIN, Report, Session};
 use crate::fault::Fault;
-use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
+use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, PENDING_REQUESTS, SMALL_MESSAGE_BYTES};
 use crate::sql::{self, Effect};
 use crate::wire::build;
 use crate::wire::tag::{backend, frontend};
-use crate::wire::{HEADER_BYTES, Header, split_cstr};
+use crate::wire::{HEADER_BYTES, Header, TransactionStatus, split_cstr};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -102,11 +102,7 @@ impl Session {
                     break;
                 }
             };
-            let step = self.consider(header, front);
-            if matches!(step, Ok(Step::Forward { .. } | Step::Drop)) {
-                self.report_client_message(header, front);
-            }
-            match step {
+            match self.consider(header, front) {
                 Ok(Step::More) => break,
                 Ok(Step::Wait) => {
                     self.cut(&mut run, input);
@@ -201,14 +197,12 @@ impl Session {
     }
 
     fn consider(&mut self, header: Header, front: &[u8]) -> Result<Step, Fault> {
-        if self.ports[MAIN].as_ref().is_some_and(|port| port.transparent) {
-            return Ok(self.consider_transparent(header.tag));
-        }
         let skipped = self.skipping && !matches!(header.tag, frontend::SYNC | frontend::TERMINATE);
         if skipped {
             return Ok(Step::Drop);
         }
-        if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(|port| port.is_full()) {
+        let full = |port: &super::Port| port.owed.len() >= PENDING_REQUESTS;
+        if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(full) {
             return Ok(Step::Wait);
         }
         if self.in_copy() && header.tag != frontend::TERMINATE {
@@ -222,7 +216,7 @@ impl Session {
             frontend::FUNCTION_CALL => Ok(self.consider_function_call()),
             frontend::COPY_DATA => Ok(Step::to(Target(1 << self.last.speaker()))),
             frontend::SYNC => Ok(self.consider_sync()),
-            frontend::FLUSH => Ok(self.consider_flush(header)),
+            frontend::FLUSH => Ok(self.consider_flush()),
             // The rest is short and looked at whole.
             _ => match (header.tag, whole) {
                 (_, None) => Ok(Step::More),
@@ -252,20 +246,10 @@ impl Session {
             match tag {
                 frontend::COPY_DATA | frontend::FLUSH => {}
                 frontend::SYNC => port.sync_swallowed(),
-                frontend::COPY_DONE | frontend::COPY_FAIL => port.copy_in = false,
-                _ => port.turn_transparent(),
+                _ => port.copy_in = false,
             }
         }
         Step::to(Target(1 << position))
-    }
-
-    /// Nothing is matched any more: everything goes to the main port.
-    fn consider_transparent(&mut self, tag: u8) -> Step {
-        if tag == frontend::TERMINATE {
-            self.end(None);
-            return Step::Drop;
-        }
-        if self.cancels > 0 { Step::Wait } else { Step::to(Target::MAIN) }
     }
 
     /// Notes that `ask` goes to `to`; the client sees the reply of the first of them.
@@ -339,19 +323,12 @@ impl Session {
             self.say(backend::PARSE_COMPLETE);
             return Ok(Step::Drop);
         }
-        // A name in use is refused where it is in use.
-        let in_use = Some(name).filter(|name| !name.is_empty()).and_then(|name| self.statements.statement(name));
-        let in_use = in_use.map(|(on, ..)| on).filter(|on| !on.is_empty());
-        let effect = analysis.as_ref().map(|analysis| &analysis.effect);
-        let to = in_use.unwrap_or_else(|| self.choose_by_effect(&summary, effect));
+        let to = self.choose_by_effect(&summary, analysis.as_ref().map(|analysis| &analysis.effect));
         if !self.may_send(to) {
             return Ok(Step::Wait);
         }
-        if in_use.is_none() {
-            let source = Some(&front[..header.total.min(front.len())]).filter(|_| !long && self.keeps_statements());
-            self.statements.parsed(name, to, summary, source);
-        }
-        self.statements.parse_sent(Some(name).filter(|_| in_use.is_none()));
+        let source = Some(&front[..header.total.min(front.len())]).filter(|_| !long && self.keeps_statements());
+        self.statements.parsed(name, to, summary, source);
         self.report_sent(to, "Parse: ", text);
         self.note_asked(to, Ask::Parse);
         self.last = to;
@@ -403,7 +380,10 @@ impl Session {
                     port.asked(Ask::Parse, false);
                 }
             }
-            self.statements.also_on(name, more);
+            // In a failed block the statement is refused there, and is given again another time.
+            if self.transaction_status() != TransactionStatus::Failed {
+                self.statements.also_on(name, more);
+            }
         }
         self.report_sent(to, "Bind: ", text.as_deref());
         self.statements.bound(portal, Portal { on: to, summary, text: text.map(Into::into) });
@@ -448,6 +428,9 @@ impl Session {
         if let Some(local) = local {
             return self.local_named(ask, kind, name, local);
         }
+        if ask == Ask::Describe && kind == b'S' && on.is_some_and(Target::is_empty) {
+            return self.describe_elsewhere(name);
+        }
         let mut to = on.filter(|on| !on.is_empty()).unwrap_or(Target::MAIN);
         if ask == Ask::Describe && kind == b'S' && to == Target::BOTH {
             to = if to.has(self.last.speaker()) { Target(1 << self.last.speaker()) } else { Target::MAIN };
@@ -460,6 +443,27 @@ impl Session {
             }
             session.report_sent(to, "", Some(letter.as_bytes()));
         })
+    }
+
+    /// Describes a statement whose only port is gone: the main port is given it first, if its text was kept.
+    fn describe_elsewhere(&mut self, name: &[u8]) -> Step {
+        let to = Target::MAIN;
+        if !self.may_send(to) {
+            return Step::Wait;
+        }
+        let source = self.statements.statement(name).and_then(|(.., source)| source).map(Bytes::copy_from_slice);
+        if source.is_some() {
+            if let Some(port) = &mut self.ports[MAIN] {
+                port.asked(Ask::Parse, false);
+            }
+            if self.transaction_status() != TransactionStatus::Failed {
+                self.statements.also_on(name, to);
+            }
+        }
+        self.report_sent(to, "", Some(b"D message"));
+        self.note_asked(to, Ask::Describe);
+        self.last = to;
+        Step::Forward { to, before: source.map(|source| (to, source)) }
     }
 
     /// Sends a short message to `to`, unless replies must come first.
@@ -475,11 +479,7 @@ impl Session {
 
     /// A message that cannot be read goes to the primary, which says what is wrong with it.
     fn malformed(&mut self, ask: Ask) -> Step {
-        self.ask(Target::MAIN, ask, |session, _| {
-            if ask == Ask::Parse {
-                session.statements.parse_sent(None);
-            }
-        })
+        self.ask(Target::MAIN, ask, |_, _| {})
     }
 
     fn consider_function_call(&mut self) -> Step {
@@ -509,12 +509,8 @@ impl Session {
         Step::to(to)
     }
 
-    fn consider_flush(&mut self, header: Header) -> Step {
+    fn consider_flush(&mut self) -> Step {
         let to = Target(1 << self.last.speaker());
-        if header.total > HEADER_BYTES {
-            // A Flush has no body: the backend answers with an error and skips what follows, up to Sync.
-            self.note_asked(to, Ask::Close);
-        }
         if let Some(port) = &mut self.ports[to.speaker()] {
             port.flushed = true;
         }
@@ -523,16 +519,17 @@ impl Session {
 
     /// Terminate: what was asked before it still runs to its end.
     fn consider_terminate(&mut self) -> Step {
-        if self.ports.iter().flatten().any(|port| port.owes_ready()) {
+        let answered = |port: &super::Port| !port.owed.iter().any(|owed| owed.ask.ends_ready());
+        if !self.ports.iter().flatten().all(answered) {
             return Step::Wait;
         }
+        self.report_message("Terminate message from frontend.", "");
         self.end(None);
         Step::Drop
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        // In the middle of a message nothing of pgconvoy's own may be said.
-        self.mid_client.is_none() && self.ports.iter().flatten().all(|port| port.owed.is_empty())
+        self.ports.iter().flatten().all(|port| port.owed.is_empty())
     }
 
     fn dialect(&self) -> sql::Dialect {
@@ -547,6 +544,12 @@ impl Session {
 
     fn reports_per_node(&self) -> bool {
         self.setup.report_per_node || self.setup.notice_per_node
+    }
+
+    fn report_message(&mut self, message: &'static str, detail: &str) {
+        if self.setup.report_messages {
+            self.report(Report::Message(message, detail.into()));
+        }
     }
 
     fn report_statement(&mut self, prefix: &str, text: Option<&[u8]>) {
