@@ -6,10 +6,12 @@
 //! - [`client`]: model clients, and what they may be answered.
 //! - [`plan`]: what happens in one run, drawn from one seed.
 //! - [`world`]: all of it together, and the referee.
+//! - [`shrink`]: a failing run with fewer faults.
 
 pub mod client;
 pub mod fakepg;
 pub mod frame;
 pub mod plan;
+pub mod shrink;
 pub mod tag;
 pub mod world;

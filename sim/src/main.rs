@@ -3,7 +3,9 @@
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgconvoy_sim::plan::{Plan, Scenario, Topology};
-use pgconvoy_sim::world::{Outcome, World};
+use pgconvoy_sim::shrink::shrink;
+use pgconvoy_sim::world::World;
+use pgconvoy_sim::world::proxy::mutant::Mutant;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -21,6 +23,12 @@ enum Task {
     Run(Run),
     /// Runs one seed or scenario and prints what happens.
     Replay(Replay),
+    /// Plants each bug and tells which seed catches it.
+    Mutants {
+        /// Seeds that each bug is given.
+        #[arg(long, default_value_t = 2000)]
+        seeds: u64,
+    },
 }
 
 #[derive(Args)]
@@ -53,6 +61,9 @@ struct Replay {
     /// Prints only how it ends.
     #[arg(long)]
     quiet: bool,
+    /// A planted bug, by its name.
+    #[arg(long)]
+    mutant: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -76,6 +87,7 @@ fn main() -> anyhow::Result<()> {
     match Command::parse().task {
         Task::Run(run) => run_seeds(&run),
         Task::Replay(replay) => replay_one(&replay),
+        Task::Mutants { seeds } => run_mutants(seeds),
     }
 }
 
@@ -93,7 +105,7 @@ fn run_seeds(run: &Run) -> anyhow::Result<()> {
         }
         if let Some(failure) = &outcome.failure {
             println!("{plan:?}seed {seed} failed at {:.6} ms: {}", failure.at.0 as f64 / 1e6, failure.what);
-            bail!("seed {seed} failed");
+            return report_failure(&plan);
         }
         if run.twice_every > 0 && seed % run.twice_every == 0 {
             let again = World::new(plan, false).run().trace;
@@ -109,6 +121,39 @@ fn run_seeds(run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says how to see a failure again, and shrinks it to a file.
+fn report_failure(plan: &Plan) -> anyhow::Result<()> {
+    let seed = plan.seed;
+    let topology = if plan.topology == Topology::Direct { " --topology direct" } else { "" };
+    println!("replay: cargo run --release -p pgconvoy-sim -- replay --seed {seed}{topology}");
+    let scenario = shrink(plan, |plan| World::new(plan, false).run().failure.is_some());
+    let path = format!("scenario-{seed}.txt");
+    std::fs::write(&path, scenario.to_string()).with_context(|| format!("cannot write {path}"))?;
+    println!("{} of {} faults are needed: {path}", scenario.faults.len(), plan.faults.len());
+    bail!("seed {seed} failed")
+}
+
+fn run_mutants(seeds: u64) -> anyhow::Result<()> {
+    let mut missed = 0;
+    for mutant in Mutant::ALL {
+        let plans = (0..seeds).map(|seed| Plan::swarm(seed, Topology::Proxy));
+        let caught = plans.into_iter().find_map(|plan| {
+            let seed = plan.seed;
+            let failure = World::with_mutant(plan, false, Some(mutant)).run().failure?;
+            Some((seed, failure.what))
+        });
+        match caught {
+            Some((seed, what)) => println!("{mutant:?}: seed {seed}: {what}"),
+            None => {
+                missed += 1;
+                println!("{mutant:?}: not caught in {seeds} seeds");
+            }
+        }
+    }
+    anyhow::ensure!(missed == 0, "{missed} planted bugs were not caught");
+    Ok(())
+}
+
 fn replay_one(replay: &Replay) -> anyhow::Result<()> {
     let plan = match (&replay.scenario, replay.seed) {
         (Some(path), _) => {
@@ -118,8 +163,12 @@ fn replay_one(replay: &Replay) -> anyhow::Result<()> {
         (None, Some(seed)) => Plan::swarm(seed, replay.topology.topology()),
         (None, None) => bail!("a seed or a scenario is needed"),
     };
+    let mutant = match &replay.mutant {
+        Some(name) => Some(Mutant::named(name).with_context(|| format!("no planted bug is called {name}"))?),
+        None => None,
+    };
     print!("{plan:?}");
-    let outcome: Outcome = World::new(plan, !replay.quiet).run();
+    let outcome = World::with_mutant(plan, !replay.quiet, mutant).run();
     println!("trace {:016x}, {} events, {} answered", outcome.trace, outcome.events, outcome.answered);
     match outcome.failure {
         None => Ok(()),

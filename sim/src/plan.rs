@@ -25,6 +25,8 @@ pub enum Concern {
     Servers,
     /// Secrets and choices of pgconvoy.
     Proxy,
+    /// A planted bug.
+    Mutant,
 }
 
 /// What stands between clients and servers.
@@ -170,7 +172,7 @@ impl Plan {
                 window: draw(&mut rng, &[512, 4_096, 65_536, 65_536]),
             },
             slots,
-            sessions: 1 + rng.below(8) as u32,
+            sessions: 1 + rng.below(5) as u32,
             duration,
             places: 1 + rng.below(u64::from(slots) + 2) as u32,
             links: 1 + rng.below(u64::from(slots) + 2) as u32,

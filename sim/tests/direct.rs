@@ -11,7 +11,7 @@ fn postgresql_alone_satisfies_every_checker() {
         assert_eq!(outcome.failure, None, "seed {seed}");
         answered += outcome.answered;
     }
-    assert!(answered > 5_000, "only {answered} requests were answered: the workloads do too little");
+    assert!(answered > 2_000, "only {answered} requests were answered: the workloads do too little");
 }
 
 #[test]

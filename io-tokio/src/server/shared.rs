@@ -5,7 +5,6 @@ use super::settings::Settings;
 use bytes::Bytes;
 use pgconvoy_core::fault::Fault;
 use pgconvoy_core::gate::{Entry, Gate};
-use pgconvoy_core::link::Login;
 use pgconvoy_core::node::NodeId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -37,8 +36,10 @@ pub(super) enum WorkerMail<P> {
 pub struct LinkInfo {
     /// The backend.
     pub node: NodeId,
-    /// As whom it is logged in.
-    pub login: Arc<Login>,
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub user: String,
     /// Process id of the server process.
     pub process_id: i32,
     /// Sessions it has served.
@@ -52,8 +53,10 @@ pub struct LinkInfo {
 pub struct SessionInfo {
     /// When the client connected, on the wall clock.
     pub since: SystemTime,
-    /// As whom the client is logged in; `None` before that.
-    pub login: Option<Arc<Login>>,
+    /// The database; empty before login.
+    pub database: String,
+    /// The role; empty before login.
+    pub user: String,
     /// Where the client comes from.
     pub origin: crate::env::Origin,
     /// The links in use.

@@ -220,7 +220,7 @@ impl Client {
     }
 
     fn row_count(&mut self) -> u32 {
-        if self.rng.chance(1, 12) { self.workload.large_rows } else { 1 + self.rng.below(8) as u32 }
+        if self.rng.chance(1, 24) { self.workload.large_rows } else { 1 + self.rng.below(8) as u32 }
     }
 
     fn row_key(&self, index: u32) -> u32 {

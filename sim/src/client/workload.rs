@@ -71,11 +71,11 @@ impl Workload {
         Self {
             user,
             password: password.clone(),
-            requests: 1 + rng.below(40) as u32,
+            requests: 1 + rng.below(25) as u32,
             depth: if rng.chance(1, 2) { 1 } else { 1 + rng.below(8) as u32 },
             think_us: [0, 500, 5_000, 50_000][rng.below(4) as usize],
             weights,
-            large_rows: [50, 500, 3_000][rng.below(3) as usize],
+            large_rows: [50, 500, 3_000, 20_000][rng.below(4) as usize],
             cancels: if rng.chance(1, 3) { 5 + rng.below(40) } else { 0 },
             read_pause: rng.chance(1, 8).then(|| Duration::from_micros(500 + rng.below(20_000))),
             ending: if rng.chance(1, 3) { Ending::Vanish } else { Ending::Terminate },

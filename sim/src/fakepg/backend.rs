@@ -182,8 +182,11 @@ impl Backend {
             kind: message[0],
             digest: frame::digest(message),
             tag,
-            query: message[0] == b'Q',
+            skipping: self.skip_to_sync,
         });
+        if tag.is_none() && &message[5..] == b"DISCARD ALL\0" {
+            self.owner = None;
+        }
     }
 
     /// What keeps the connection from being like one of a fresh login, its unfinished batch included.

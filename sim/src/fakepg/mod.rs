@@ -68,8 +68,8 @@ pub enum Observation {
         digest: u64,
         /// The tag in its text, if it has one.
         tag: Option<Tag>,
-        /// True for a Query message.
-        query: bool,
+        /// True when the message is skipped, or ends the skipping, after an error in the extended protocol.
+        skipping: bool,
     },
     /// The tags on a connection are those of another client than before.
     HandOut(HandOut),

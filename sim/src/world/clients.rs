@@ -28,9 +28,8 @@ impl Slot {
     }
 }
 
-/// Parcels of few bytes make large results too slow to simulate.
-const SMALL_PARCEL: usize = 16;
-const FEW_ROWS: u32 = 50;
+/// Parcels of few bytes make large results too slow to simulate: so many rows are enough for parcels of one byte.
+const ROWS: u32 = 10;
 
 impl World {
     pub(super) fn start_session(&mut self, index: u32) {
@@ -43,9 +42,8 @@ impl World {
         self.next_client += 1;
         slot.sessions_left -= 1;
         let mut workload = self.plan.draw_workload(&mut slot.rng);
-        if self.plan.weather.chop < SMALL_PARCEL {
-            workload.large_rows = workload.large_rows.min(FEW_ROWS);
-        }
+        let most = ROWS.saturating_mul(u32::try_from(self.plan.weather.chop).unwrap_or(u32::MAX));
+        workload.large_rows = workload.large_rows.min(most);
         self.trace.say(self.now, || format!("c{number} starts: {workload:?}"));
         let rng = slot.rng.fork(u64::from(number));
         slot.client = Some(Client::new(number, workload, slot.stale_key.take(), rng));
@@ -71,7 +69,7 @@ impl World {
                 }
                 self.drain_client(index);
             }
-            Arrival::Bytes | Arrival::End => self.read_client(index, pipe),
+            Arrival::Bytes(_) | Arrival::End => self.read_client(index, pipe),
         }
     }
 
@@ -168,7 +166,8 @@ impl World {
         let shown = String::from_utf8_lossy(&code).into_owned();
         self.trace.say(self.now, || format!("c{client} is told {shown}, fatal {fatal}"));
         let codes: &[&[u8; 5]] = &[b"57P01", b"57P02", b"57P03", b"08006", b"08001", b"08P01", b"53300"];
-        if self.disrupted && fatal && codes.contains(&&code) {
+        // A lost standby costs a session one statement, a lost primary the session.
+        if self.disrupted && (codes.contains(&&code) && fatal || code == *b"08006") {
             return self.mark("a client was told of a fault");
         }
         self.fail(format!("I02: c{client} was told {shown} (fatal {fatal}), and no fault explains it"));
@@ -184,6 +183,13 @@ impl World {
         self.cancels.insert(pipe, (BytesMut::from(&packet[..]), owner.map(|client| client.number)));
     }
 
+    /// A connection to a server serves the client in a slot.
+    pub(super) fn note_lent(&mut self, pipe: PipeId, slot: u32) {
+        if let Some(client) = &self.slots[slot as usize].client {
+            self.referee.lent(pipe, client.number);
+        }
+    }
+
     /// A connection that carries a cancel request.
     pub(super) fn cancel_arrival(&mut self, pipe: PipeId, arrival: Arrival) {
         match arrival {
@@ -192,7 +198,7 @@ impl World {
                     self.net.send(pipe, Side::Near, packet, self.now, &mut self.heap);
                 }
             }
-            Arrival::Bytes => self.fail("I05: a cancel request was answered".to_owned()),
+            Arrival::Bytes(_) => self.fail("I05: a cancel request was answered".to_owned()),
             Arrival::End => {
                 self.cancels.remove(&pipe);
                 self.net.close(pipe, Side::Near, self.now, &mut self.heap);

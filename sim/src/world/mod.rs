@@ -7,6 +7,7 @@ mod clients;
 mod faults;
 mod heap;
 pub mod net;
+pub mod proxy;
 mod referee;
 mod servers;
 mod trace;
@@ -17,6 +18,8 @@ use clients::Slot;
 use heap::Heap;
 use net::{Arrival, Net, NetEvent, Owner, PipeId, Side};
 use pgconvoy_core::time::{Duration, Instant};
+use proxy::Proxy;
+use proxy::mutant::{Mutant, Saboteur};
 use referee::Referee;
 use servers::Server;
 use std::collections::BTreeMap;
@@ -25,7 +28,9 @@ use trace::Trace;
 /// Longest time that a client may need for the rest of its work once everything is well again.
 const LIVENESS: Duration = Duration::from_secs(20);
 /// How long the world goes on without clients, so that what they left behind is tidied up.
-const QUIET: Duration = Duration::from_secs(15);
+const QUIET: Duration = Duration::from_secs(40);
+/// How long after the healing servers may still start, and dead links be found.
+const SETTLING: Duration = Duration::from_secs(3);
 /// More events than any run needs: one that goes on for ever is stopped.
 const EVENTS: u64 = 30_000_000;
 
@@ -46,6 +51,12 @@ enum Event {
     Fault(u32),
     /// Everything is well from here on.
     Heal,
+    /// A deadline of pgconvoy's pool or cluster.
+    Proxy,
+    /// A deadline of a session.
+    Seat(u64),
+    /// A deadline of a connection to a server.
+    Errand(PipeId),
 }
 
 impl From<NetEvent> for Event {
@@ -86,6 +97,7 @@ pub struct World {
     net: Net,
     slots: Vec<Slot>,
     servers: Vec<Server>,
+    proxy: Proxy,
     referee: Referee,
     trace: Trace,
     /// Cancel requests under way: the packet, and the client whose key it carries.
@@ -102,6 +114,11 @@ pub struct World {
 impl World {
     /// The world of a plan; `loud` prints what happens.
     pub fn new(plan: Plan, loud: bool) -> Self {
+        Self::with_mutant(plan, loud, None)
+    }
+
+    /// The world of a plan with a planted bug.
+    pub fn with_mutant(plan: Plan, loud: bool, mutant: Option<Mutant>) -> Self {
         let wal = Wal::new();
         let server_rng = plan.rng(Concern::Servers);
         let server = |node: u8| {
@@ -124,6 +141,7 @@ impl World {
             net: Net::new(plan.weather, plan.rng(Concern::Network)),
             slots: (0..plan.slots).map(|slot| Slot::new(client_rng.fork(u64::from(slot)), plan.sessions)).collect(),
             servers: (0..plan.nodes).map(server).collect(),
+            proxy: Proxy::new(&plan, Saboteur::new(mutant, plan.rng(Concern::Mutant))),
             referee: Referee::new(plan.nodes == 1),
             trace: Trace::new(loud),
             heap,
@@ -141,6 +159,9 @@ impl World {
 
     /// Lets everything happen, faults first and then a time in which everybody must come to an end.
     pub fn run(mut self) -> Outcome {
+        if self.plan.topology == Topology::Proxy {
+            self.start_proxy();
+        }
         while self.failure.is_none() && self.step() {}
         if self.failure.is_none() {
             self.check_end();
@@ -176,23 +197,31 @@ impl World {
             Event::Ready(node) => self.servers[usize::from(node)].pg.handle_ready(),
             Event::Fault(index) => self.fault(index),
             Event::Heal => self.heal(),
+            Event::Proxy => self.proxy_timer(),
+            Event::Seat(session) => self.session_timer(session),
+            Event::Errand(pipe) => self.errand_timer(pipe),
         }
+        self.settle_proxy();
         true
     }
 
     fn is_past_end(&self) -> bool {
-        self.healed_at.is_some_and(|healed| self.now > healed.after(LIVENESS).after(QUIET))
+        let Some(healed) = self.healed_at else { return false };
+        let limit = if self.slots.iter().any(|slot| slot.client.is_some()) { LIVENESS } else { QUIET };
+        let done =
+            self.slots.iter().all(|slot| slot.client.is_none()) && self.proxy.is_quiet() && self.cancels.is_empty();
+        self.now > healed.after(limit) || (done && self.now > healed.after(SETTLING))
     }
 
     fn arrive(&mut self, pipe: PipeId, side: Side) {
         let Some(arrival) = self.net.arrive(pipe, side, self.now, &mut self.heap) else { return };
         let Some(owner) = self.net.owner(pipe, side) else { return };
-        self.trace.note(self.now, [u64::from(pipe) << 1 | side as u64, arrival as u64]);
-        if arrival == Arrival::Bytes
+        self.trace.note(self.now, [u64::from(pipe) << 1 | side as u64, matches!(arrival, Arrival::Bytes(_)).into()]);
+        if let Arrival::Bytes(length) = arrival
             && let Some(bytes) = self.net.arrived(pipe, side)
         {
-            self.trace.bytes(bytes);
-            let shown = &bytes[..];
+            let shown = &bytes[bytes.len() - length..];
+            self.trace.bytes(shown);
             self.trace.say(self.now, || format!("{pipe} -> {owner:?}: {}", trace::printable(shown)));
         } else {
             self.trace.say(self.now, || format!("{pipe} -> {owner:?}: {arrival:?}"));
@@ -201,7 +230,8 @@ impl World {
             Owner::Client(slot) => self.client_arrival(slot, pipe, arrival),
             Owner::Canceller => self.cancel_arrival(pipe, arrival),
             Owner::Server(node) => self.server_arrival(node, pipe, arrival),
-            Owner::Front | Owner::Back => unreachable!("there is no proxy"),
+            Owner::Front => self.front_arrival(pipe, arrival),
+            Owner::Back => self.back_arrival(pipe, arrival),
         }
     }
 
@@ -210,7 +240,7 @@ impl World {
         match self.net.owner(pipe, reader.other()) {
             Some(Owner::Client(slot)) => self.drain_client(slot),
             Some(Owner::Server(node)) => self.flush_server(node, pipe),
-            Some(Owner::Front | Owner::Back) => unreachable!("there is no proxy"),
+            Some(Owner::Front | Owner::Back) => self.room_for_proxy(pipe),
             Some(Owner::Canceller) | None => {}
         }
     }
@@ -238,8 +268,19 @@ impl World {
         if let Some(why) = self.slots.iter().find_map(|slot| slot.client.as_ref()).map(|client| client.waits_for()) {
             return self.fail(format!("I20: {why} after everything was well for {LIVENESS:?}"));
         }
-        if self.plan.topology == Topology::Direct && self.net.open_count() > 0 {
-            self.fail(format!("I21: {} connections are left open", self.net.open_count()));
+        if let Err(what) = self.proxy.left_over() {
+            return self.fail(what);
+        }
+        let kept = self.proxy.idle_links();
+        if self.net.open_count() > kept {
+            return self.fail(format!("I21: {} connections are open, and {kept} are kept", self.net.open_count()));
+        }
+        let unclean = self.servers.iter().find_map(|server| {
+            let mut unclean = server.pg.connections().filter_map(|conn| Some((conn, server.pg.unclean(conn)?)));
+            unclean.find(|(_, differences)| !differences.is_empty())
+        });
+        if let Some((conn, differences)) = unclean {
+            self.fail(format!("I14: connection {conn} waits in the pool unclean: {differences}"));
         }
     }
 }

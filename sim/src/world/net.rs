@@ -141,15 +141,28 @@ impl Net {
             if room == 0 {
                 return false;
             }
-            let whole = bytes.len().min(room);
-            let part = if self.weather.chop < whole || self.weather.chop < 1024 {
-                1 + self.rng.below(whole.min(self.weather.chop) as u64) as usize
-            } else {
-                whole
-            };
+            let part = self.parcel(bytes.len().min(room));
             self.dispatch(id, from, Parcel::Bytes(bytes.split_to(part).freeze()), now, heap);
         }
         true
+    }
+
+    /// Sends all of `bytes`, for which there must be room.
+    pub fn write<E: From<NetEvent>>(&mut self, id: PipeId, from: Side, bytes: &[u8], now: Instant, heap: &mut Heap<E>) {
+        let mut bytes = BytesMut::from(bytes);
+        while !bytes.is_empty() {
+            let part = self.parcel(bytes.len());
+            self.dispatch(id, from, Parcel::Bytes(bytes.split_to(part).freeze()), now, heap);
+        }
+    }
+
+    /// The length of the next parcel when so many bytes could be sent.
+    fn parcel(&mut self, whole: usize) -> usize {
+        if self.weather.chop < whole || self.weather.chop < 1024 {
+            1 + self.rng.below(whole.min(self.weather.chop) as u64) as usize
+        } else {
+            whole
+        }
     }
 
     /// Bytes that may be sent now; all of them where nobody is there any more to take them.
@@ -221,7 +234,8 @@ impl Net {
         match lane.flight.pop_front()? {
             Parcel::Open => Some(Arrival::Open),
             Parcel::Bytes(bytes) => {
-                lane.flying -= bytes.len();
+                let length = bytes.len();
+                lane.flying -= length;
                 if closed || lane.end_arrived {
                     return None;
                 }
@@ -230,7 +244,7 @@ impl Net {
                 } else {
                     lane.arrived.extend_from_slice(&bytes);
                 }
-                Some(Arrival::Bytes)
+                Some(Arrival::Bytes(length))
             }
             Parcel::End => {
                 lane.end_arrived = true;
@@ -316,8 +330,8 @@ impl Net {
 pub enum Arrival {
     /// The connection.
     Open,
-    /// Bytes.
-    Bytes,
+    /// So many bytes.
+    Bytes(usize),
     /// Its end.
     End,
 }

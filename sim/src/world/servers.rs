@@ -25,7 +25,7 @@ impl World {
                 self.net.accept(pipe, self.now, &mut self.heap);
             }
             Arrival::Open => self.net.close(pipe, Side::Far, self.now, &mut self.heap),
-            Arrival::Bytes | Arrival::End => self.read_server(node, pipe),
+            Arrival::Bytes(_) | Arrival::End => self.read_server(node, pipe),
         }
     }
 

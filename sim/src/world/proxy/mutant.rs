@@ -1,0 +1,135 @@
+//! Planted bugs: what the machines decide is spoiled on its way to the world. Each must be caught, or the referees are
+//! not worth their name.
+
+use crate::world::net::PipeId;
+use pgconvoy_core::rng::Rng;
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// A link goes back to the pool unwashed.
+    SkipWash,
+    /// A link that stands in the middle of a batch goes back to the pool.
+    KeepHalfSent,
+    /// The client is given a backend's own cancel key, and may use it.
+    ForwardKey,
+    /// A session goes on before its cancel request has arrived.
+    ForgetCancel,
+    /// Some bytes for a client are lost.
+    DropReply,
+    /// Two clients get each other's bytes.
+    SwapReplies,
+    /// A request is sent twice.
+    DuplicateRequest,
+    /// Bytes of a request are lost.
+    DropRequest,
+    /// A backend is read although the client's queue is full.
+    IgnoreQueueBound,
+    /// A client that waits for a place is not told that it has one.
+    LoseWakeup,
+    /// A client's place is not given back.
+    LeakSlot,
+    /// A closed link is still counted.
+    LeakLink,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::SkipWash,
+        Self::KeepHalfSent,
+        Self::ForwardKey,
+        Self::ForgetCancel,
+        Self::DropReply,
+        Self::SwapReplies,
+        Self::DuplicateRequest,
+        Self::DropRequest,
+        Self::IgnoreQueueBound,
+        Self::LoseWakeup,
+        Self::LeakSlot,
+        Self::LeakLink,
+    ];
+
+    /// The mutant of this name, as its `Debug` form has it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mutant| format!("{mutant:?}").eq_ignore_ascii_case(name))
+    }
+}
+
+/// Does what one mutant does, or nothing.
+#[derive(Debug)]
+pub struct Saboteur {
+    mutant: Option<Mutant>,
+    rng: Rng,
+    /// A client's bytes that are to be given to another.
+    stash: Option<(PipeId, Vec<u8>)>,
+    /// Secrets minted for clients, and the backends' own that stand for them.
+    keys: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Saboteur {
+    /// A saboteur with one mutant, or none.
+    pub fn new(mutant: Option<Mutant>, rng: Rng) -> Self {
+        Self { mutant, rng, stash: None, keys: Vec::new() }
+    }
+
+    pub(super) fn is(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// True now and then, when `mutant` is at work.
+    pub(super) fn strikes(&mut self, mutant: Mutant) -> bool {
+        self.is(mutant) && self.rng.chance(1, 4)
+    }
+
+    /// A session has minted a key; its main backend has one of its own.
+    pub(super) fn note_key(&mut self, minted: &[u8], own: Option<&[u8]>) {
+        if let Some(own) = own.filter(|own| self.is(Mutant::ForwardKey) && own.len() == minted.len()) {
+            self.keys.push((minted.to_vec(), own.to_vec()));
+        }
+    }
+
+    /// Bytes for a server.
+    pub(super) fn write_server(&mut self, bytes: &[u8], mut write: impl FnMut(&[u8])) {
+        if self.mutant.is_none() {
+            return write(bytes);
+        }
+        if self.is(Mutant::DropRequest) && bytes.first() == Some(&b'Q') && self.rng.chance(1, 20) {
+            return;
+        }
+        write(bytes);
+        if self.is(Mutant::DuplicateRequest) && bytes.first() == Some(&b'Q') && self.rng.chance(1, 20) {
+            write(bytes);
+        }
+    }
+
+    /// Bytes for the client at the other end of `pipe`.
+    pub(super) fn write_client(&mut self, pipe: PipeId, bytes: &[u8], mut write: impl FnMut(PipeId, &[u8])) {
+        match self.mutant {
+            Some(Mutant::DropReply) if self.rng.chance(1, 100) => {}
+            Some(Mutant::SwapReplies) => match self.stash.take() {
+                None if bytes.first() == Some(&b'T') && self.rng.chance(1, 4) => {
+                    self.stash = Some((pipe, bytes.to_vec()));
+                }
+                Some((other, theirs)) if other != pipe && bytes.first() == Some(&b'T') => {
+                    write(pipe, &theirs);
+                    write(other, bytes);
+                }
+                stash => {
+                    self.stash = stash;
+                    write(pipe, bytes);
+                }
+            },
+            Some(Mutant::ForwardKey) => {
+                let mut spoiled = bytes.to_vec();
+                for (minted, own) in &self.keys {
+                    if let Some(at) = spoiled.windows(minted.len()).position(|window| window == minted) {
+                        spoiled[at..at + own.len()].copy_from_slice(own);
+                    }
+                }
+                write(pipe, &spoiled);
+            }
+            _ => write(pipe, bytes),
+        }
+    }
+}
