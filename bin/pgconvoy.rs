@@ -1,6 +1,7 @@
 //! The one binary of pgconvoy. Called as `pgpool` it takes pgpool-II's command line.
 
 mod check;
+mod demo;
 mod pgpool;
 
 use std::io::Write;
@@ -22,6 +23,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Try pgconvoy out: makes a PostgreSQL primary with standbys, and serves in front of them
+    Demo(demo::Arguments),
     /// Serve clients until a signal stops it
     Serve {
         #[command(flatten)]
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         return pgpool::main();
     }
     match Arguments::parse().command {
+        Command::Demo(arguments) => demo::main(&arguments),
         Command::Serve { file, detach, dont_detach: _, debug, detached_child } => {
             serve(&Options { config: file.path, detach, is_child: detached_child, debug, remarks: Vec::new() })
         }

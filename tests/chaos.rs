@@ -1,7 +1,8 @@
 //! Sixty-four clients under cancels, timeouts, disconnects and terminated servers: every row carries its request's tag,
 //! so a row that reaches the wrong client is seen, and so is a cancel that hits the wrong one and a client that waits.
 //!
-//! `PGCONVOY_SEED` repeats a run's choices (not its timing).
+//! `PGCONVOY_SEED` repeats a run's choices (not its timing), `PGCONVOY_CHAOS_SECONDS` sets how long it takes,
+//! `PGCONVOY_LONG=1` makes that five minutes.
 
 mod support;
 
@@ -12,15 +13,50 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pgconvoy_core::rng::Rng;
-use support::environment::{number_from, seed_of_now};
-use support::postgres::{address, role, shared, superuser};
+use pgconvoy_io::testbed::{Options, Testbed};
+use support::environment::{long_run, number_from, seed_of_now};
+use support::postgres::{address, role, shared, start, superuser, superuser_login, wait_until};
+use support::proxy::{Backend, Proxy};
 use support::relay::{Action, Choose, Relay, Sender};
 use support::wire::{Connection, Frontend, Login, LoginError, Message, cancel, is_closed};
 
+/// Clients at a time.
+const CLIENTS: u64 = 64;
 /// No client waits longer for an answer.
 const WAIT_LIMIT: Duration = Duration::from_secs(5);
 /// Keys of sessions that are over, kept for cancels that must hit nobody.
 const STALE_KEYS: usize = 256;
+
+#[test]
+fn no_row_or_cancel_reaches_the_wrong_client() {
+    survive(shared(), "chaos");
+}
+
+#[test]
+fn no_row_or_cancel_reaches_the_wrong_client_over_three_nodes() {
+    survive(&start(Options { standbys: 2, max_connections: 200, ..Options::default() }), "chaos_balanced");
+}
+
+/// Runs the whole crowd through pgconvoy over all nodes of `testbed`, with a role called `name`.
+fn survive(testbed: &Testbed, name: &str) {
+    let login = role(testbed, name);
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    let backends: Vec<Backend> = testbed.nodes().iter().map(|node| Backend::from(address(node))).collect();
+    let mut proxy = Proxy::over(&backends).set("num_init_children", CLIENTS + 16).set("max_pool", 1).start();
+    let seconds = number_from("PGCONVOY_CHAOS_SECONDS").unwrap_or(if long_run() { 300 } else { 12 });
+    let chaos = Chaos::new(testbed, proxy.address(), &login, CLIENTS, Duration::from_secs(seconds));
+    chaos.run();
+    proxy.assert_healthy();
+    let totals = chaos.verdict().unwrap_or_else(|violation| panic!("{violation}"));
+    eprintln!("{totals:?}");
+    assert!(
+        totals.rows > 10_000 && totals.canceled > 10 && totals.terminated > 10 && totals.vanished > 10,
+        "{totals:?}"
+    );
+    let mut root = superuser(testbed);
+    let busy = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{name}' AND state <> 'idle'");
+    wait_until(Duration::from_secs(3), "nothing of the clients goes on", || root.value(&busy) == "0");
+}
 
 #[test]
 fn a_foreign_row_and_a_foreign_cancel_are_found_out() {
@@ -39,7 +75,7 @@ fn a_foreign_row_and_a_foreign_cancel_are_found_out() {
             }))
         });
         let relay = Relay::start(address(testbed.node(0)), choose);
-        let chaos = Chaos::new(relay.address(), &login, 4, Duration::from_secs(2));
+        let chaos = Chaos::new(testbed, relay.address(), &login, 4, Duration::from_secs(2));
         chaos.run();
         assert!(chaos.verdict().is_err(), "a planted fault went unnoticed");
     }
@@ -59,7 +95,8 @@ struct Totals {
 }
 
 /// One run: its clients, and what they found.
-struct Chaos {
+struct Chaos<'a> {
+    testbed: &'a Testbed,
     server: SocketAddr,
     login: Login,
     clients: u64,
@@ -71,11 +108,12 @@ struct Chaos {
     violation: Mutex<Option<String>>,
 }
 
-impl Chaos {
-    fn new(server: SocketAddr, login: &Login, clients: u64, duration: Duration) -> Self {
+impl<'a> Chaos<'a> {
+    fn new(testbed: &'a Testbed, server: SocketAddr, login: &Login, clients: u64, duration: Duration) -> Self {
         let seed = number_from("PGCONVOY_SEED").unwrap_or_else(seed_of_now);
         eprintln!("PGCONVOY_SEED={seed}, {clients} clients for {duration:?}");
         Self {
+            testbed,
             server,
             login: login.clone(),
             clients,
@@ -112,13 +150,15 @@ impl Chaos {
     /// Ends server processes, past the proxy.
     fn terminate_at_random(&self) {
         let mut rng = Rng::new(self.seed).fork(u64::MAX);
-        let mut root = superuser(shared());
+        let enter = |node| Connection::login(address(node), &superuser_login()).expect("a session past the proxy");
+        let mut nodes: Vec<Connection> = self.testbed.nodes().iter().map(enter).collect();
         let sql = format!(
             "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE usename = '{}' ORDER BY random() LIMIT 1) victim",
             self.login.user
         );
         while !self.over.load(Ordering::Relaxed) {
-            root.rows(&sql);
+            let node = usize::try_from(rng.below(nodes.len() as u64)).expect("a short list");
+            nodes[node].rows(&sql);
             std::thread::sleep(Duration::from_millis(20 + rng.below(100)));
         }
     }
@@ -158,7 +198,7 @@ struct Allowed {
 
 /// One client: a session at a time, a request at a time.
 struct Client<'a> {
-    chaos: &'a Chaos,
+    chaos: &'a Chaos<'a>,
     number: u64,
     requests: u64,
     rng: Rng,
@@ -167,7 +207,7 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn new(chaos: &'a Chaos, number: u64) -> Self {
+    fn new(chaos: &'a Chaos<'a>, number: u64) -> Self {
         Self { chaos, number, requests: 0, rng: Rng::new(chaos.seed).fork(number), cancel_pending: false }
     }
 
@@ -442,7 +482,7 @@ impl<'a> Client<'a> {
     }
 }
 
-impl Chaos {
+impl Chaos<'_> {
     fn retire(&self, key: (u32, Vec<u8>)) {
         let mut stale = self.stale.lock().expect("no client panics with the lock");
         if stale.len() == STALE_KEYS {

@@ -23,6 +23,8 @@ pub const LOGIN_ERROR_BYTES: usize = 64 * 1024;
 pub const PARAMETERS_BYTES: usize = 64 * 1024;
 /// Above this many bytes waiting for one peer, whoever feeds it is not read any more. One read may overshoot it.
 pub const WRITE_QUEUE_BYTES: usize = 128 * 1024;
+/// Below this many bytes, a chunk that has to wait is copied out of the read buffer it came in.
+pub const SMALL_CHUNK_BYTES: usize = 4096;
 /// One read from a socket, in bytes.
 pub const READ_BYTES: usize = 64 * 1024;
 /// Client input that waits for its turn, in bytes: above it the client is not read any more.

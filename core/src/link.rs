@@ -266,7 +266,7 @@ impl Link {
     /// What has become of the login or the washing.
     pub fn outcome(&self) -> Outcome<'_> {
         match &self.state {
-            State::Ready if self.queue.is_empty() => Outcome::Ready,
+            State::Ready if self.queue.is_empty() && self.held.is_empty() => Outcome::Ready,
             State::Failed(refused) => Outcome::Failed(refused),
             _ => Outcome::Pending,
         }
@@ -365,6 +365,7 @@ impl Link {
             }
             backend::READY_FOR_QUERY if body == b"I" => {
                 self.parameters.shrink();
+                self.nonce = String::new();
                 self.state = State::Ready;
             }
             _ => self.fail(Fault::hostile(format!("the backend sent {:?} during start-up", tag as char))),

@@ -68,8 +68,8 @@ struct Shelf {
     waiting: VecDeque<(Ticket, Instant)>,
     /// Links that this pool has opened or holds: in use, in the making, being washed, idle.
     owned: u32,
-    /// Another pool starved when nothing here was idle: the next link to come back is given up for it.
-    wanted_elsewhere: bool,
+    /// How often another pool starved when nothing here was idle: so many links are given up when they come back.
+    wanted_elsewhere: u32,
 }
 
 /// The idle links of one worker.
@@ -87,13 +87,13 @@ impl Pool {
         Self { settings, shelves: BTreeMap::new(), events: VecDeque::new(), next_id: 0 }
     }
 
-    /// Somebody asks for a link. `token` tries to get the right to open one more; it is asked only when needed.
+    /// Somebody asks for a link, and has done so `since` then. `token` tries to get the right to open one more; it is asked only when needed.
     pub fn ask(
         &mut self,
         ticket: Ticket,
         node: NodeId,
         login: &Login,
-        now: Instant,
+        since: Instant,
         token: impl FnOnce() -> bool,
     ) -> Answer {
         let shelf = self.shelves.entry(node).or_default();
@@ -109,7 +109,7 @@ impl Pool {
             self.events.push_back(PoolEvent::Close(oldest.id));
             return Answer::Connect;
         }
-        shelf.waiting.push_back((ticket, now.after(self.settings.patience)));
+        shelf.waiting.push_back((ticket, since.after(self.settings.patience)));
         self.events.push_back(PoolEvent::Starving(node));
         Answer::Wait
     }
@@ -131,7 +131,7 @@ impl Pool {
         let Some(shelf) = self.shelves.get_mut(&node) else { return };
         assert!(shelf.owned > 0, "a link was lost that nobody had opened");
         shelf.owned -= 1;
-        shelf.wanted_elsewhere = false;
+        shelf.wanted_elsewhere = shelf.wanted_elsewhere.saturating_sub(1);
         self.events.push_back(PoolEvent::Token(node));
         if let Some((ticket, _)) = shelf.waiting.pop_front() {
             self.events.push_back(PoolEvent::Retry(ticket));
@@ -143,7 +143,7 @@ impl Pool {
     pub fn park(&mut self, link: Link, now: Instant) -> Option<LinkId> {
         let worn = self.settings.max_uses > 0 && link.uses >= self.settings.max_uses;
         let shelf = self.shelves.entry(link.node).or_default();
-        let wanted_elsewhere = shelf.waiting.is_empty() && shelf.wanted_elsewhere;
+        let wanted_elsewhere = shelf.waiting.is_empty() && shelf.wanted_elsewhere > 0;
         if !self.settings.keep || worn || wanted_elsewhere {
             return None;
         }
@@ -170,7 +170,7 @@ impl Pool {
             self.events.push_back(PoolEvent::Close(oldest.id));
             self.lost(node);
         } else {
-            shelf.wanted_elsewhere = shelf.owned > 0;
+            shelf.wanted_elsewhere = (shelf.wanted_elsewhere + 1).min(shelf.owned);
         }
     }
 

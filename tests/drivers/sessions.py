@@ -25,6 +25,7 @@ class Session:
     """A program that runs its steps against PGHOST, PGPORT, PGUSER and PGDATABASE, and exits non-zero when one fails."""
 
     name = None
+    share_with_standbys = 0.1  # three steps of some thirty, each by the list
 
     def __init__(self):
         self.cache = cache_folder()

@@ -15,7 +15,7 @@ import verdicts
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-TEST_TIMEOUT_SECONDS = 60
+TEST_TIMEOUT_SECONDS = 30
 SESSION_TIMEOUT_SECONDS = 120
 RUN_TIMEOUT_SECONDS = 1800
 
@@ -58,18 +58,21 @@ def system_python():
 
 
 class Bed:
-    """One run's surroundings: a scratch folder, the port under test, the primary's own port."""
+    """One run's surroundings: a scratch folder, the port under test, the servers behind it, and which tests to run (None: all)."""
 
-    def __init__(self, scratch, port, cluster):
+    def __init__(self, scratch, port, cluster, only):
         self.scratch = scratch
         self.port = port
         self.cluster = cluster
+        self.only = only
 
 
 class PytestSuite:
     """A Python driver's own tests, run by pytest in worker processes with a database each."""
 
     workers = 2
+    # With standbys this share may differ, if the list says why: a session's reads and writes meet different servers.
+    share_with_standbys = 0.01
 
     def __init__(self, name):
         self.name = name
@@ -117,7 +120,8 @@ class PytestSuite:
             DRIVERS_VERDICTS=lines,
         )
         command = [self.python, "-m", "pytest", "-p", "verdicts", "-p", "no:cacheprovider", "-q", "--tb=short", "--no-header", "--durations=15"]
-        command += ["-n", self.workers, "--dist", "loadfile", "--timeout", TEST_TIMEOUT_SECONDS, "--timeout-method", "thread"]
+        command += ["-n", self.workers, "--dist", "load", "--timeout", TEST_TIMEOUT_SECONDS, "--timeout-method", "thread"]
+        command += ["-k", bed.only] if bed.only else []
         command += ["--rootdir", self.tests.parent, self.tests]
         log = bed.scratch / "suite.log"
         started = time.monotonic()

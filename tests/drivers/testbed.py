@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 START_TIMEOUT_SECONDS = 30
 STOP_TIMEOUT_SECONDS = 15
 SERVICE_USER = "postgres"
@@ -250,9 +251,9 @@ class Cluster:
 
 @contextlib.contextmanager
 def proxy(target, cluster, binary):
-    """Puts the target in front of the cluster and yields the port clients use; `direct` is the primary itself."""
+    """Puts the target in front of the cluster and yields its server; `direct` is the primary itself."""
     if target == "direct":
-        yield cluster.port
+        yield cluster.servers[0]
         return
     server = Server(target, cluster.folder)
     conf = cluster.folder / f"{target}.conf"
@@ -262,13 +263,11 @@ def proxy(target, cluster, binary):
         command = [program, conf]
     else:
         conf.write_text(pgpool_conf(server, cluster))
-        program = binary or {"pgpool": "/usr/sbin/pgpool"}.get(target, "target/release/pgconvoy")
-        command = [pathlib.Path(program).resolve()] + ([] if target == "pgpool" else ["serve"]) + ["-n", "-f", conf]
+        program = binary or {"pgpool": "/usr/sbin/pgpool"}.get(target, ROOT / "target/release/pgconvoy")
+        command = [pathlib.Path(program).resolve(), "-n" if target == "pgpool" else "serve", "-f", conf]
     try:
         server.launch(command)
-        yield server.port
-        if server.process.poll() is not None:
-            raise RuntimeError(f"{target} ended with {server.process.returncode} during the run:\n{tail(server.log)}")
+        yield server
     finally:
         if server.process is not None:
             stop(server.process, signal.SIGINT)
@@ -318,7 +317,8 @@ def pgpool_conf(server, cluster):
         lines |= {
             f"backend_hostname{number}": "'127.0.0.1'",
             f"backend_port{number}": node.port,
-            f"backend_weight{number}": 1,
+            # With standbys the primary gets no read that need not go there: none agrees by the luck of the draw.
+            f"backend_weight{number}": 0 if number == 0 and len(cluster.servers) > 1 else 1,
             f"backend_data_directory{number}": f"'{cluster.folder / node.name}'",
             f"backend_flag{number}": "'ALLOW_TO_FAILOVER'",
         }

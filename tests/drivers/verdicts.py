@@ -3,9 +3,6 @@
 import dataclasses
 import json
 
-# With more than one node this share of a suite may differ: a session's reads and writes meet different servers.
-SHARE_ALLOWED_WITH_STANDBYS = 0.01
-
 UNSTABLE = "unstable"
 MISSING = "missing"
 

@@ -1,6 +1,6 @@
 //! The program under test: started over given backends with a generated `pgpool.conf`, watched, and stopped.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -81,19 +81,11 @@ impl Options {
         let configuration = folder.path().join("pgpool.conf");
         fs::write(&configuration, self.configuration(folder.path(), port)).expect("writing pgpool.conf");
         fs::write(folder.path().join("pool_passwd"), &self.passwords).expect("writing pool_passwd");
-        let log = fs::File::create(folder.path().join("log")).expect("creating the log");
-        let program = [env!("CARGO_BIN_EXE_pgconvoy"), "serve", "-n", "-f"].map(String::from);
+        let program = [env!("CARGO_BIN_EXE_pgconvoy"), "serve", "-f"].map(String::from);
         let words = [self.wrapper.as_slice(), &program].concat();
-        let child = Command::new(&words[0])
-            .args(&words[1..])
-            .arg(&configuration)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle of the log"))
-            .stderr(log)
-            .spawn()
-            .expect("starting pgconvoy");
-        Proxy { child, folder, port }
+        let words = [words, vec![configuration.display().to_string()]].concat();
+        let child = launch(&words, folder.path());
+        Proxy { child, folder, port, words }
     }
 
     fn configuration(&self, folder: &Path, port: u16) -> String {
@@ -132,12 +124,25 @@ pub struct Proxy {
     child: Child,
     folder: TempDir,
     port: u16,
+    words: Vec<String>,
 }
 
 impl Proxy {
     /// A pgconvoy over `backends`, not started yet.
     pub fn over(backends: &[Backend]) -> Options {
         Options { backends: backends.to_vec(), settings: Vec::new(), passwords: String::new(), wrapper: Vec::new() }
+    }
+
+    /// Starts the same program again in the same folder, beside or after the first.
+    pub fn launch_again(&self) -> Child {
+        launch(&self.words, self.folder())
+    }
+
+    /// Kills the program with SIGKILL, so that it leaves its files, and starts it again.
+    pub fn kill_and_start(&mut self) {
+        self.child.kill().expect("killing pgconvoy");
+        self.child.wait().expect("waiting for pgconvoy");
+        self.child = self.launch_again();
     }
 
     /// Where clients connect.
@@ -227,6 +232,19 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a command line in `folder`, its output appended to the log there.
+fn launch(words: &[String], folder: &Path) -> Child {
+    let log = OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("opening the log");
+    Command::new(&words[0])
+        .args(&words[1..])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle of the log"))
+        .stderr(log)
+        .spawn()
+        .expect("starting pgconvoy")
 }
 
 /// A TCP port on 127.0.0.1 that nobody listens on now.

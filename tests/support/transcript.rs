@@ -10,6 +10,9 @@ use super::wire::{Connection, Frontend, Login, Message, is_closed};
 /// A script without its last answer after this long hangs.
 const HANG: Duration = Duration::from_secs(5);
 
+/// The last line of a session that ended for a breach of the protocol.
+const BREACH: &str = "ErrorResponse FATAL 08P01";
+
 /// What one side answered, one line a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transcript {
@@ -17,6 +20,22 @@ pub struct Transcript {
     pub lines: Vec<String>,
     /// How they ended.
     pub end: End,
+}
+
+impl Transcript {
+    /// Whether this is what `direct` is.
+    ///
+    /// Where a client ends its session, or PostgreSQL does for a breach of the protocol, a proxy may do so as soon as it
+    /// sees that: then the answers to what was sent before may be missing.
+    pub fn agrees_with(&self, direct: &Self) -> bool {
+        let answers = |transcript: &Self| {
+            let breach = transcript.lines.last().is_some_and(|line| line == BREACH);
+            (breach, transcript.lines[..transcript.lines.len() - usize::from(breach)].to_vec())
+        };
+        let ((breach, told), (expected_breach, expected)) = (answers(self), answers(direct));
+        let both_closed = self.end == End::Closed && direct.end == End::Closed;
+        self == direct || both_closed && breach == expected_breach && expected.starts_with(&told)
+    }
 }
 
 /// How a script's answers ended.
@@ -46,7 +65,10 @@ impl Side {
 
     /// Sends `script` and what brings the session back from wherever it leads; reads all answers meanwhile.
     pub fn run(&mut self, script: &Script) -> Transcript {
-        let mut session = self.session.take().unwrap_or_else(|| self.connect());
+        let mut session = match self.session.take().map_or_else(|| self.connect(), Ok) {
+            Ok(session) => session,
+            Err(refused) => return Transcript { lines: vec![refused], end: End::Closed },
+        };
         let end_mark = format!("end of {}", script.seed);
         let writes = script.writes(&tail(&end_mark));
         let stream = session.stream().try_clone().expect("a second handle of a socket");
@@ -74,11 +96,11 @@ impl Side {
         }
     }
 
-    fn connect(&self) -> Connection {
-        let mut session = Connection::login(self.address, &self.login)
-            .unwrap_or_else(|error| panic!("login at {}: {error:?}", self.address));
+    fn connect(&self) -> Result<Connection, String> {
+        let mut session =
+            Connection::login(self.address, &self.login).map_err(|error| format!("no session: {error:?}"))?;
         session.set_patience(HANG);
-        session
+        Ok(session)
     }
 }
 

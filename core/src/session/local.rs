@@ -150,7 +150,7 @@ impl Session {
         if mode == Mode::Query {
             build::ready_for_query(&mut out, self.transaction_status());
         }
-        self.client.queue.push(out.into());
+        self.tell(&out);
     }
 
     pub(super) fn local_bind(&mut self, portal: &[u8], summary: Summary) -> Step {

@@ -236,7 +236,7 @@ impl Session {
             let known_primary = self.view.node(node).is_some_and(|known| known.role == Role::Primary);
             match grant {
                 Ok(link) if link.in_hot_standby() != Some(false) && !known_primary => {
-                    self.ports[BALANCE] = Some(Port::new(link));
+                    self.ports[BALANCE] = Some(Box::new(Port::new(link)));
                     self.linked(now);
                     return None;
                 }
@@ -255,7 +255,7 @@ impl Session {
                 Some(link)
             }
             Ok(link) => {
-                self.ports[MAIN] = Some(Port::new(link));
+                self.ports[MAIN] = Some(Box::new(Port::new(link)));
                 self.linked(now);
                 None
             }
@@ -308,13 +308,16 @@ impl Session {
     /// Goes on once everything that is waited for is there.
     fn linked(&mut self, now: Instant) {
         let Phase::Linking(linking) = &mut self.phase else { return };
-        let Some(main) = &self.ports[MAIN] else { return };
+        if self.ports[MAIN].is_none() {
+            return;
+        }
         if linking.balance.is_some() {
             linking.balance_deadline.get_or_insert(now.after(BALANCE_WAIT));
             return;
         }
         let (deadline, protocol) = (linking.deadline, linking.protocol);
-        if main.link.password_asked {
+        // A password that any backend asks for is the client's to prove.
+        if self.links().any(|link| link.password_asked) {
             self.ask_proof(deadline, protocol, None);
         } else {
             self.greet(protocol);
@@ -421,6 +424,7 @@ impl Session {
         if let Some(balance) = &mut self.ports[BALANCE] {
             balance.link.uses += 1;
         }
+        self.secrets.nonce = String::new();
         self.phase = Phase::Serving;
         self.events.push_back(SessionEvent::LoggedIn { process_id, secret });
     }

@@ -6,6 +6,7 @@
 //!
 //! A session knows a [`View`] of the cluster; it never sees the cluster, the pool or a socket.
 
+mod journal;
 pub mod local;
 mod login;
 mod port;
@@ -28,6 +29,7 @@ use crate::sql::PoolReport;
 use crate::time::{Duration, Instant};
 use crate::wire::build::{self, Severity};
 use crate::wire::{TransactionStatus, WriteQueue};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -134,7 +136,7 @@ pub enum SessionEvent {
     /// Something that the rest of the process learns from this session.
     Report(Report),
     /// The session is over. What is queued for the client is written first; then its connection is closed.
-    Close(Option<Fault>),
+    Close(Option<Box<Fault>>),
 }
 
 /// What a session has found out or done.
@@ -226,7 +228,8 @@ pub struct Session {
     phase: Phase,
     client: ClientSide,
     login: Option<Arc<Login>>,
-    ports: [Option<Port>; PORTS],
+    /// Boxed: most sessions have one, and an idle session should be small.
+    ports: [Option<Box<Port>>; PORTS],
     statements: Statements,
     events: VecDeque<SessionEvent>,
     /// The batch of extended messages failed: messages are skipped up to Sync.
@@ -237,6 +240,8 @@ pub struct Session {
     last: Target,
     /// A request that changes state is outstanding: whatever is routed by that state waits.
     stateful: bool,
+    /// The batch has changed transaction state on the main port alone: what follows in it belongs there.
+    alone: bool,
     /// What the outstanding request means for prepared statements.
     afterwards: Option<Afterwards>,
     /// The client has seen an error since the last request that changes state.
@@ -288,6 +293,7 @@ impl Session {
             wrote: false,
             last: Target::MAIN,
             stateful: false,
+            alone: false,
             afterwards: None,
             loud_error: false,
             lost_reply: false,
@@ -311,7 +317,10 @@ impl Session {
                 self.read_client(input);
             }
             Peer::Node(node) => match self.position(node) {
-                Some(position) => self.read_node(position, input),
+                Some(position) => {
+                    self.idle_since = now;
+                    self.read_node(position, input);
+                }
                 None => input.clear(),
             },
         }
@@ -375,6 +384,16 @@ impl Session {
             self.ports.iter_mut().flatten().for_each(|port| port.cancelled = false);
         }
         self.settle(now);
+    }
+
+    /// A cancel request to `node` may still be delivered at some time: its connection serves nobody after this session.
+    /// [`Session::handle_cancel_done`] follows.
+    pub fn handle_cancel_lost(&mut self, node: NodeId) {
+        if let Some(position) = self.position(node)
+            && let Some(port) = &mut self.ports[position]
+        {
+            port.tainted = true;
+        }
     }
 
     /// The rows of a `SHOW pool_*` table.
@@ -498,11 +517,11 @@ impl Session {
     }
 
     fn wants_client(&self) -> bool {
-        if self.client.gone || self.is_over() || self.client.held.len() >= HELD_INPUT_BYTES {
+        let full = self.client.held.len() >= HELD_INPUT_BYTES || self.client.queue.len() >= WRITE_QUEUE_BYTES;
+        if self.client.gone || self.is_over() || full {
             return false;
         }
-        let room = |port: &Port| port.queue.len() < WRITE_QUEUE_BYTES && port.owed.len() < PENDING_REQUESTS;
-        !self.client.blocked && self.phase.wants_client() && self.ports.iter().flatten().all(room)
+        !self.client.blocked && self.phase.wants_client() && self.ports.iter().flatten().all(|port| port.has_room())
     }
 
     /// Ends the session: the client is told why, if it can still be told.
@@ -522,7 +541,7 @@ impl Session {
         self.client.blocked = false;
         self.client.held = BytesMut::new();
         self.phase = Phase::Over;
-        self.events.push_back(SessionEvent::Close(fault));
+        self.events.push_back(SessionEvent::Close(fault.map(Box::new)));
     }
 
     fn report(&mut self, report: Report) {

@@ -1,5 +1,6 @@
 //! A session's side of one backend connection: what was sent there, and which replies are owed.
 
+use crate::limits::{PENDING_REQUESTS, WRITE_QUEUE_BYTES};
 use crate::link::Link;
 use crate::node::NodeId;
 use crate::sql::Dialect;
@@ -119,13 +120,15 @@ pub(super) struct Port {
     pub copy_in: bool,
     /// A Sync was sent into a copy: a ReadyForQuery that nobody waits for may answer it.
     pub swallowed_sync: bool,
-    /// Replies and requests can no longer be matched for sure: the connection serves this session to its end and is
-    /// closed then.
-    pub muddled: bool,
+    /// Replies and requests can no longer be matched for sure, because a copy failed while more had been sent than
+    /// its data: everything passes unlooked at from here on, and the connection is closed with the session.
+    pub transparent: bool,
     /// A fatal error came by: the backend closes the connection.
     pub dying: bool,
     /// A request to cancel what runs there is on its way.
     pub cancelled: bool,
+    /// A request to cancel may still reach the backend at any time.
+    pub tainted: bool,
     /// A reply that the client did not see was an error.
     pub silent_error: bool,
     /// Nothing more is asked there: it is let go once nothing is owed.
@@ -148,9 +151,10 @@ impl Port {
             flushed: false,
             copy_in: false,
             swallowed_sync: false,
-            muddled: false,
+            transparent: false,
             dying: false,
             cancelled: false,
+            tainted: false,
             silent_error: false,
             leaving: false,
             dialect,
@@ -180,15 +184,17 @@ impl Port {
     }
 
     /// An error ended a message of the extended protocol: the backend skips what was sent up to the next Sync.
-    /// Returns false when that Sync has not been sent yet.
-    pub(super) fn skip_to_sync(&mut self) -> bool {
+    /// Tells whether that Sync has been sent, and how many Parse messages of the client's were skipped.
+    pub(super) fn skip_to_sync(&mut self) -> (bool, usize) {
+        let mut parses = 0;
         while let Some(owed) = self.owed.front() {
             if owed.ask == Ask::Sync {
-                return true;
+                return (true, parses);
             }
+            parses += usize::from(owed.ask == Ask::Parse && owed.relay);
             self.owed.pop_front();
         }
-        false
+        (false, parses)
     }
 
     /// The backend starts to read COPY data: it swallows what was sent behind the statement, up to the end of the
@@ -199,18 +205,41 @@ impl Port {
             self.owed.remove(1);
             match next.ask {
                 Ask::Sync => self.sync_swallowed(),
-                _ => {
+                Ask::CopyEnd => {
                     self.copy_in = false;
                     break;
                 }
+                _ => return self.turn_transparent(),
             }
         }
+    }
+
+    /// Nothing is matched any more.
+    pub(super) fn turn_transparent(&mut self) {
+        self.transparent = true;
+        self.copy_in = false;
+        self.owed.clear();
     }
 
     /// A Sync went into a copy, where the backend ignores it, unless the copy failed just before.
     pub(super) fn sync_swallowed(&mut self) {
         self.swallowed_sync = true;
         self.unsynced = true;
+    }
+
+    /// True when as many replies are owed as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.owed.len() >= PENDING_REQUESTS
+    }
+
+    /// True when the client may send more for this port.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.len() < WRITE_QUEUE_BYTES && !self.is_full()
+    }
+
+    /// True when a ReadyForQuery is owed.
+    pub(super) fn owes_ready(&self) -> bool {
+        self.owed.iter().any(|owed| owed.ask.ends_ready())
     }
 
     /// True when nothing is owed and nothing is half-way in either direction.
@@ -220,7 +249,8 @@ impl Port {
 
     /// True when the connection may serve another session after washing (I03, I14).
     pub(super) fn is_reusable(&self) -> bool {
-        let settled = !self.unsynced && !self.copy_in && !self.cancelled && !self.muddled && !self.dying;
+        let settled =
+            !self.unsynced && !self.copy_in && !self.cancelled && !self.tainted && !self.transparent && !self.dying;
         self.is_quiet() && settled && self.queue.is_empty()
     }
 }

@@ -3,13 +3,13 @@
 use super::port::{Ask, Rest, Target};
 use super::{BALANCE, Closed, MAIN, Report, Session};
 use crate::fault::{Culprit, Fault};
-use crate::limits::{BACKEND_CONTROL_BYTES, ERROR_PREFIX_BYTES};
+use crate::limits::{BACKEND_CONTROL_BYTES, ERROR_PREFIX_BYTES, SMALL_CHUNK_BYTES};
 use crate::wire::build::{self, Severity};
 use crate::wire::tag::backend;
 use crate::wire::{ErrorHead, HEADER_BYTES, Header, TransactionStatus};
 use alloc::format;
 use alloc::vec::Vec;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 /// What becomes of the message at the front.
 enum Verdict {
@@ -68,6 +68,7 @@ impl Session {
             };
             let here = header.total.min(front.len());
             let verdict = match header.tag {
+                _ if port.transparent => self.judge_transparent(position, header, &front[..here]),
                 backend::DATA_ROW | backend::COPY_DATA => Self::judge_row(port),
                 _ => self.judge(position, header, &front[..here]),
             };
@@ -111,8 +112,14 @@ impl Session {
         if *run > 0 {
             let bytes = input.split_to(*run).freeze();
             *run = 0;
-            if !self.client.gone {
+            if self.client.gone {
+                return;
+            }
+            if self.client.queue.is_empty() || bytes.len() >= SMALL_CHUNK_BYTES {
                 self.client.queue.push(bytes);
+            } else {
+                // A small part would keep the whole read buffer behind it for as long as the client is slow.
+                self.client.queue.push_copy(&bytes);
             }
         }
     }
@@ -173,7 +180,29 @@ impl Session {
         if done {
             port.answered();
         }
+        if owed.ask == Parse && owed.relay {
+            self.statements.parse_succeeded();
+        }
         Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
+    }
+
+    /// Everything passes; only what the session's end depends on is looked at.
+    fn judge_transparent(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
+        match header.tag {
+            backend::PARAMETER_STATUS => return self.judge_parameter(position, header, front),
+            backend::ERROR_RESPONSE if front.len() < header.total.min(ERROR_PREFIX_BYTES) => return Ok(Verdict::More),
+            backend::READY_FOR_QUERY if front.len() < header.total.min(HEADER_BYTES + 1) => return Ok(Verdict::More),
+            _ => {}
+        }
+        if let Some(port) = &mut self.ports[position] {
+            if header.tag == backend::ERROR_RESPONSE {
+                port.dying |= ErrorHead::parse(&front[HEADER_BYTES..]).fatal;
+            } else if header.tag == backend::READY_FOR_QUERY {
+                let status = front.get(HEADER_BYTES).copied().and_then(TransactionStatus::from_byte);
+                port.link.status = status.ok_or("an unknown transaction status")?;
+            }
+        }
+        Ok(Verdict::Relay)
     }
 
     fn judge_notice(&self, position: usize) -> Verdict {
@@ -188,6 +217,11 @@ impl Session {
         }
         let Some(port) = &mut self.ports[position] else { return Verdict::Drop };
         let head = ErrorHead::parse(&front[HEADER_BYTES..]);
+        if port.swallowed_sync {
+            // Did the backend fail before it read that Sync, or after? Nobody can tell from here.
+            port.turn_transparent();
+            return Verdict::Relay;
+        }
         port.copy_in = false;
         if head.fatal {
             port.dying = true;
@@ -203,10 +237,11 @@ impl Session {
         let mut relay = owed.relay;
         if owed.ask.is_extended() {
             relay |= port.owed.iter().take_while(|owed| owed.ask != Ask::Sync).any(|owed| owed.relay);
-            let synced = port.skip_to_sync();
+            let (synced, parses) = port.skip_to_sync();
             if relay && !synced {
                 self.skipping = true;
             }
+            self.statements.parses_failed(parses);
         }
         if relay {
             self.loud_error = true;
@@ -230,12 +265,13 @@ impl Session {
             Some(owed) if owed.ask.ends_ready() => {
                 port.link.status = status;
                 port.copy_in = false;
+                port.swallowed_sync = false;
                 port.answered();
                 Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
             }
-            // The answer to a Sync that was taken for part of a copy which had just failed.
             _ if port.swallowed_sync => {
-                port.muddled = true;
+                // The answer to a Sync that was taken for part of a copy which had just failed.
+                port.turn_transparent();
                 port.link.status = status;
                 Ok(Verdict::Relay)
             }
@@ -269,7 +305,7 @@ impl Session {
     /// A backend broke the protocol: nothing it says is believed any more, and only its own session suffers.
     fn hostile(&mut self, position: usize, what: impl core::fmt::Display) {
         let Some(port) = &mut self.ports[position] else { return };
-        port.muddled = true;
+        port.dying = true;
         let fault = Fault::hostile(format!("backend {} broke the protocol: {what}", port.node));
         self.end(Some(fault));
     }
@@ -331,7 +367,9 @@ impl Session {
             }
         }
         self.skipping |= failed;
-        self.client.queue.push(Bytes::from(out));
+        let parses = port.owed.iter().filter(|owed| owed.relay && owed.ask == Ask::Parse).count();
+        self.statements.parses_failed(parses);
+        self.tell(&out);
     }
 }
 

@@ -5,7 +5,7 @@ use super::settle::Afterwards;
 use super::statements::{Portal, Summary};
 use super::{BALANCE, MAIN, Report, Session};
 use crate::fault::Fault;
-use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, PENDING_REQUESTS, SMALL_MESSAGE_BYTES};
+use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
 use crate::sql::{self, Effect};
 use crate::wire::build;
 use crate::wire::tag::{backend, frontend};
@@ -102,7 +102,11 @@ impl Session {
                     break;
                 }
             };
-            match self.consider(header, front) {
+            let step = self.consider(header, front);
+            if matches!(step, Ok(Step::Forward { .. } | Step::Drop)) {
+                self.report_client_message(header, front);
+            }
+            match step {
                 Ok(Step::More) => break,
                 Ok(Step::Wait) => {
                     self.cut(&mut run, input);
@@ -197,12 +201,14 @@ impl Session {
     }
 
     fn consider(&mut self, header: Header, front: &[u8]) -> Result<Step, Fault> {
+        if self.ports[MAIN].as_ref().is_some_and(|port| port.transparent) {
+            return Ok(self.consider_transparent(header.tag));
+        }
         let skipped = self.skipping && !matches!(header.tag, frontend::SYNC | frontend::TERMINATE);
         if skipped {
             return Ok(Step::Drop);
         }
-        let full = |port: &super::Port| port.owed.len() >= PENDING_REQUESTS;
-        if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(full) {
+        if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(|port| port.is_full()) {
             return Ok(Step::Wait);
         }
         if self.in_copy() && header.tag != frontend::TERMINATE {
@@ -216,7 +222,7 @@ impl Session {
             frontend::FUNCTION_CALL => Ok(self.consider_function_call()),
             frontend::COPY_DATA => Ok(Step::to(Target(1 << self.last.speaker()))),
             frontend::SYNC => Ok(self.consider_sync()),
-            frontend::FLUSH => Ok(self.consider_flush()),
+            frontend::FLUSH => Ok(self.consider_flush(header)),
             // The rest is short and looked at whole.
             _ => match (header.tag, whole) {
                 (_, None) => Ok(Step::More),
@@ -246,10 +252,20 @@ impl Session {
             match tag {
                 frontend::COPY_DATA | frontend::FLUSH => {}
                 frontend::SYNC => port.sync_swallowed(),
-                _ => port.copy_in = false,
+                frontend::COPY_DONE | frontend::COPY_FAIL => port.copy_in = false,
+                _ => port.turn_transparent(),
             }
         }
         Step::to(Target(1 << position))
+    }
+
+    /// Nothing is matched any more: everything goes to the main port.
+    fn consider_transparent(&mut self, tag: u8) -> Step {
+        if tag == frontend::TERMINATE {
+            self.end(None);
+            return Step::Drop;
+        }
+        if self.cancels > 0 { Step::Wait } else { Step::to(Target::MAIN) }
     }
 
     /// Notes that `ask` goes to `to`; the client sees the reply of the first of them.
@@ -323,12 +339,19 @@ impl Session {
             self.say(backend::PARSE_COMPLETE);
             return Ok(Step::Drop);
         }
-        let to = self.choose_by_effect(&summary, analysis.as_ref().map(|analysis| &analysis.effect));
+        // A name in use is refused where it is in use.
+        let in_use = Some(name).filter(|name| !name.is_empty()).and_then(|name| self.statements.statement(name));
+        let in_use = in_use.map(|(on, ..)| on).filter(|on| !on.is_empty());
+        let effect = analysis.as_ref().map(|analysis| &analysis.effect);
+        let to = in_use.unwrap_or_else(|| self.choose_by_effect(&summary, effect));
         if !self.may_send(to) {
             return Ok(Step::Wait);
         }
-        let source = Some(&front[..header.total.min(front.len())]).filter(|_| !long && self.keeps_statements());
-        self.statements.parsed(name, to, summary, source);
+        if in_use.is_none() {
+            let source = Some(&front[..header.total.min(front.len())]).filter(|_| !long && self.keeps_statements());
+            self.statements.parsed(name, to, summary, source);
+        }
+        self.statements.parse_sent(Some(name).filter(|_| in_use.is_none()));
         self.report_sent(to, "Parse: ", text);
         self.note_asked(to, Ask::Parse);
         self.last = to;
@@ -479,7 +502,11 @@ impl Session {
 
     /// A message that cannot be read goes to the primary, which says what is wrong with it.
     fn malformed(&mut self, ask: Ask) -> Step {
-        self.ask(Target::MAIN, ask, |_, _| {})
+        self.ask(Target::MAIN, ask, |session, _| {
+            if ask == Ask::Parse {
+                session.statements.parse_sent(None);
+            }
+        })
     }
 
     fn consider_function_call(&mut self) -> Step {
@@ -509,8 +536,12 @@ impl Session {
         Step::to(to)
     }
 
-    fn consider_flush(&mut self) -> Step {
+    fn consider_flush(&mut self, header: Header) -> Step {
         let to = Target(1 << self.last.speaker());
+        if header.total > HEADER_BYTES {
+            // A Flush has no body: the backend answers with an error and skips what follows, up to Sync.
+            self.note_asked(to, Ask::Close);
+        }
         if let Some(port) = &mut self.ports[to.speaker()] {
             port.flushed = true;
         }
@@ -519,17 +550,16 @@ impl Session {
 
     /// Terminate: what was asked before it still runs to its end.
     fn consider_terminate(&mut self) -> Step {
-        let answered = |port: &super::Port| !port.owed.iter().any(|owed| owed.ask.ends_ready());
-        if !self.ports.iter().flatten().all(answered) {
+        if self.ports.iter().flatten().any(|port| port.owes_ready()) {
             return Step::Wait;
         }
-        self.report_message("Terminate message from frontend.", "");
         self.end(None);
         Step::Drop
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        self.ports.iter().flatten().all(|port| port.owed.is_empty())
+        // In the middle of a message nothing of pgconvoy's own may be said.
+        self.mid_client.is_none() && self.ports.iter().flatten().all(|port| port.owed.is_empty())
     }
 
     fn dialect(&self) -> sql::Dialect {
@@ -544,12 +574,6 @@ impl Session {
 
     fn reports_per_node(&self) -> bool {
         self.setup.report_per_node || self.setup.notice_per_node
-    }
-
-    fn report_message(&mut self, message: &'static str, detail: &str) {
-        if self.setup.report_messages {
-            self.report(Report::Message(message, detail.into()));
-        }
     }
 
     fn report_statement(&mut self, prefix: &str, text: Option<&[u8]>) {

@@ -13,7 +13,7 @@ impl Session {
     /// such as SERIALIZABLE or READ WRITE) stays on the main port, and so does any transaction that has written.
     pub(super) fn choose(&self, summary: &Summary) -> Target {
         let (Some(main), Some(balance)) = (&self.ports[MAIN], &self.ports[BALANCE]) else { return Target::MAIN };
-        if balance.leaving {
+        if balance.leaving || balance.silent_error || balance.dying || self.alone {
             return Target::MAIN;
         }
         let in_block = main.link.status != TransactionStatus::Idle;
@@ -57,6 +57,7 @@ impl Session {
         self.wrote |= summary.writes && target.has(MAIN);
         self.committing |= summary.commits;
         if summary.stateful {
+            self.alone |= target == Target::MAIN && self.ports[MAIN].as_ref().is_some_and(|port| port.unsynced);
             self.stateful = true;
             self.loud_error = false;
         }

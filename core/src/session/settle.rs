@@ -3,7 +3,6 @@
 use super::port::{Ask, Target};
 use super::{BALANCE, MAIN, Session, SessionEvent, Shutdown, Timer};
 use crate::fault::{Culprit, Fault};
-use crate::limits::WRITE_QUEUE_BYTES;
 use crate::sql::Effect;
 use crate::time::Instant;
 use crate::wire::{TransactionStatus, build};
@@ -40,6 +39,8 @@ impl Session {
                 return;
             }
             if self.shutdown == Some(Shutdown::Now) {
+                // A backend notices that nobody listens only when it next speaks: it is told to stop.
+                self.cancel_running();
                 let fault = Fault::new(Culprit::Proxy, b"57P01", "terminating connection due to administrator command");
                 return self.end(Some(fault));
             }
@@ -62,11 +63,9 @@ impl Session {
         }
     }
 
-    /// Whether held input may be looked at again: not while a backend's queue is full.
+    /// Whether held input may be looked at again. There is never so much of it that a full queue matters.
     fn can_resume(&self) -> bool {
-        self.cancels == 0
-            && self.showing.is_none()
-            && self.ports.iter().flatten().all(|port| port.queue.len() < WRITE_QUEUE_BYTES)
+        self.cancels == 0 && self.showing.is_none()
     }
 
     /// Nothing is owed: transaction states are known, and compared.
@@ -84,6 +83,7 @@ impl Session {
         if self.ports.iter().flatten().any(|port| port.unsynced) {
             return;
         }
+        self.alone = false;
         if self.transaction_status() == TransactionStatus::Idle {
             self.wrote = false;
             self.statements.transaction_over();
@@ -124,8 +124,9 @@ impl Session {
 
     /// Lets go of the load-balance node once it is out of step, or not of use any more.
     fn part(&mut self) {
+        let alone = self.ports[MAIN].as_ref().is_some_and(|port| port.transparent);
         let Some(balance) = &mut self.ports[BALANCE] else { return };
-        balance.leaving |= balance.silent_error || balance.dying;
+        balance.leaving |= balance.silent_error || balance.dying || alone;
         if balance.leaving && balance.owed.is_empty() && self.mid_client != Some(BALANCE) && !self.releasing {
             self.releasing = true;
             self.statements.port_gone(Target::BALANCE);
@@ -135,7 +136,13 @@ impl Session {
         }
     }
 
-    /// Notices of pgconvoy's own go out between two messages.
+    /// Says something of pgconvoy's own to the client, between two messages.
+    pub(super) fn tell(&mut self, messages: &[u8]) {
+        self.notices.extend_from_slice(messages);
+        self.flush_notices();
+    }
+
+    /// What pgconvoy itself has to say goes out between two messages.
     fn flush_notices(&mut self) {
         if self.mid_client.is_none() && !self.notices.is_empty() {
             let notices = core::mem::take(&mut self.notices);
@@ -174,7 +181,7 @@ impl Session {
             return false;
         }
         let mut any = false;
-        for port in self.ports.iter_mut().flatten().filter(|port| !port.owed.is_empty()) {
+        for port in self.ports.iter_mut().flatten().filter(|port| port.transparent || !port.owed.is_empty()) {
             any = true;
             port.cancelled = true;
             self.cancels += 1;

@@ -4,7 +4,7 @@ use super::port::Target;
 use crate::limits::{KEPT_STATEMENT_BYTES, KEPT_STATEMENTS};
 use crate::sql::{Analysis, Count, Effect, Hazards, PoolReport, Route};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -67,7 +67,11 @@ impl Summary {
             commits: matches!(effect, Effect::Commit { .. } | Effect::PrepareTransaction | Effect::CommitPrepared),
             names: matches!(
                 effect,
-                Effect::Prepare { .. } | Effect::Execute { .. } | Effect::Deallocate { .. } | Effect::DeallocateAll
+                Effect::Prepare { .. }
+                    | Effect::Execute { .. }
+                    | Effect::Deallocate { .. }
+                    | Effect::DeallocateAll
+                    | Effect::DiscardAll
             ),
             local,
             parts_ways: set_apart
@@ -106,6 +110,8 @@ pub(super) struct Statements {
     unnamed_source: Vec<u8>,
     unnamed_portal: Option<Portal>,
     kept_bytes: usize,
+    /// Names that outstanding Parse messages give, in the order sent; `None` for one that can give none.
+    outstanding: VecDeque<Option<Box<[u8]>>>,
 }
 
 /// PostgreSQL keeps this many bytes of a name (`NAMEDATALEN` - 1).
@@ -129,6 +135,25 @@ impl Statements {
         let source = source.filter(room).map(Bytes::copy_from_slice);
         self.kept_bytes += source.as_ref().map_or(0, Bytes::len);
         self.named.insert(name.into(), Prepared { on, summary, source });
+    }
+
+    /// Notes that a Parse was sent, and the name it gives to a statement if it succeeds.
+    pub(super) fn parse_sent(&mut self, name: Option<&[u8]>) {
+        self.outstanding.push_back(name.map(|name| significant(name).into()));
+    }
+
+    /// The oldest outstanding Parse has succeeded.
+    pub(super) fn parse_succeeded(&mut self) {
+        self.outstanding.pop_front();
+    }
+
+    /// The oldest outstanding Parse messages have failed, or were skipped: nothing is known by their names.
+    pub(super) fn parses_failed(&mut self, count: usize) {
+        for _ in 0..count {
+            if let Some(Some(name)) = self.outstanding.pop_front() {
+                self.closed(&name);
+            }
+        }
     }
 
     /// Looks up a statement: where it is known, what it does, and the Parse message if that was kept.

@@ -102,6 +102,40 @@ fn a_serializable_block_is_the_primarys_alone() {
 }
 
 #[test]
+fn a_batch_that_begins_on_the_primary_alone_stays_there() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "BEGIN ISOLATION LEVEL SERIALIZABLE"), bind("", ""), execute("")].concat());
+    stage.client(&[parse("", "SELECT 1"), bind("", ""), execute(""), sync()].concat());
+    stage.node(PRIMARY, &[bare(b'1'), bare(b'2'), complete("BEGIN")].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PBEHPBES".into(), "".into()));
+}
+
+#[test]
+fn a_cancel_that_may_still_come_makes_a_link_unfit_for_others() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SELECT 1"));
+    stage.sent(STANDBY);
+    assert!(stage.session.handle_cancel(NOW));
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'I')].concat());
+    stage.session.handle_cancel_lost(STANDBY);
+    stage.session.handle_cancel_done(NOW);
+    stage.client(&message(b'X', b""));
+    assert!(!stage.session.take_link(STANDBY).unwrap().1);
+    assert!(stage.session.take_link(PRIMARY).unwrap().1);
+}
+
+#[test]
+fn a_table_waits_for_the_end_of_a_message_that_is_passing() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SELECT 1"), bind("", ""), execute(""), parse("", "SHOW pool_version")].concat());
+    let reply = [bare(b'1'), bare(b'2'), complete("SELECT 1")].concat();
+    let (most, last) = reply.split_at(reply.len() - 3);
+    stage.node(STANDBY, most);
+    stage.node(STANDBY, last);
+    assert_eq!(stage.heard(), "12C1");
+}
+
+#[test]
 fn a_batch_that_changes_nodes_asks_for_the_replies_first() {
     let mut stage = Stage::paired();
     stage.client(&[parse("", "SELECT 1"), bind("", ""), execute("")].concat());
@@ -187,6 +221,54 @@ fn a_copy_swallows_the_sync_that_was_sent_with_it() {
     stage.node(PRIMARY, &[complete("COPY 1"), ready(b'I')].concat());
     assert_eq!(stage.heard(), "12GCZ");
     assert!(stage.session.is_idle(), "nothing is owed any more");
+}
+
+#[test]
+fn after_a_copy_that_failed_too_early_to_tell_everything_passes() {
+    let mut stage = Stage::paired();
+    stage.client(&query("COPY t FROM STDIN"));
+    stage.node(PRIMARY, &message(b'G', &[0, 0, 0]));
+    stage.client(&[message(b'd', b"junk\n"), sync(), message(b'f', b"\0"), sync(), query("SELECT 1")].concat());
+    assert_eq!(stage.sent(PRIMARY), "QdSfS");
+    // The backend failed at the data: both Syncs are answered, and so is the query.
+    stage.node(PRIMARY, &[error("22P02"), ready(b'I'), ready(b'I'), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q", "the standby is not asked any more");
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "GEZZZCZ");
+    assert!(!stage.session.is_over());
+    stage.client(&message(b'X', b""));
+    assert!(stage.session.is_over());
+    assert!(!stage.session.take_link(PRIMARY).unwrap().1, "nobody else gets such a connection");
+}
+
+#[test]
+fn a_name_in_use_is_refused_where_it_is_in_use() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("s2", "SELECT 1"), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), ready(b'I')].concat());
+    stage.sent(STANDBY);
+    stage.client(&[parse("s2", "DELETE FROM t"), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "PS".into()));
+    stage.node(STANDBY, &[error("42P05"), ready(b'I')].concat());
+    stage.heard();
+    stage.client(&[bind("", "s2"), execute(""), sync()].concat());
+    assert_eq!(stage.sent(STANDBY), "BES", "the statement is still the first one");
+}
+
+#[test]
+fn a_name_whose_parse_failed_is_free() {
+    let mut stage = Stage::paired();
+    stage.client(
+        &[parse("s", "SELECT oops"), parse("s3", "SELECT 3"), sync(), parse("s4", "SELECT 4"), sync()].concat(),
+    );
+    stage.node(STANDBY, &[error("42703"), ready(b'I'), bare(b'1'), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "EZ1Z");
+    stage.sent(STANDBY);
+    stage.client(&[parse("s", "DELETE FROM t"), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PS".into(), "".into()));
+    stage.node(PRIMARY, &[bare(b'1'), ready(b'I')].concat());
+    stage.client(&[bind("", "s4"), execute(""), sync()].concat());
+    assert_eq!(stage.sent(STANDBY), "BES", "the batch behind the failed one was not harmed");
 }
 
 #[test]

@@ -91,7 +91,10 @@ impl<E: Env> Drive<E> {
                         self.cancels.push(done);
                     }
                 }
-                Mail::CancelDone => {
+                Mail::CancelDone(node, delivered) => {
+                    if !delivered {
+                        self.session.handle_cancel_lost(node);
+                    }
                     self.cancels_out -= 1;
                     if self.cancels_out == 0 {
                         self.cancels.clear();
@@ -277,7 +280,8 @@ impl<E: Env> Drive<E> {
     /// True when the next deadline has passed and was dealt with.
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let wanted = match &self.ending {
-            Some(ending) => Some(ending.deadline),
+            // A client that is gone is not waited for; a cancel that is under way tells by mail that it is done.
+            Some(ending) => self.client.is_some().then_some(ending.deadline),
             None => self.session.poll_timeout().map(|(at, _)| at),
         };
         let Some(wanted) = wanted else { return false };

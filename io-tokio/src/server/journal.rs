@@ -2,6 +2,7 @@
 
 use super::settings::Settings;
 use crate::config::Level;
+use crate::env::Origin;
 use crate::log::{Report, Speaker};
 use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::link::{Link, Login};
@@ -27,6 +28,24 @@ fn of(session: &Session) -> Speaker {
         speaker.set_application_name(&String::from_utf8_lossy(name));
     }
     speaker
+}
+
+/// `log_connections`.
+pub(super) fn connected(login: &Login, origin: &Origin) {
+    say_of(login, origin, "new connection received");
+}
+
+/// `log_disconnections`.
+pub(super) fn disconnected(login: &Login, origin: &Origin) {
+    say_of(login, origin, "frontend disconnection");
+}
+
+fn say_of(login: &Login, origin: &Origin, what: &str) {
+    let user = String::from_utf8_lossy(&login.user);
+    let database = String::from_utf8_lossy(&login.database);
+    let Origin { host, port } = origin;
+    let words = format_args!("{what}: host={host} port={port} user={user} database={database}");
+    speaker(Some(login)).say(Level::Log, words);
 }
 
 /// `log_per_node_statement`.

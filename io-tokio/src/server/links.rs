@@ -109,39 +109,38 @@ pub(super) async fn wash<E: Env>(worker: Rc<Worker<E>>, mut link: Link, mut stre
     worker.give_back(link, stream, clean);
 }
 
-/// Sends a cancel request and waits until the backend has dealt with it.
-pub(super) async fn send_cancel<E: Env>(worker: &Rc<Worker<E>>, node: NodeId, process_id: i32, key: &Bytes) {
-    let Some(backend) = worker.shared.settings.backends.iter().find(|backend| backend.id == node) else { return };
+/// Sends a cancel request and waits until the backend has dealt with it. False when that is not sure: the request may
+/// still be delivered, and hit whatever runs then.
+pub(super) async fn send_cancel<E: Env>(worker: &Rc<Worker<E>>, node: NodeId, process_id: i32, key: &Bytes) -> bool {
+    let Some(backend) = worker.shared.settings.backends.iter().find(|backend| backend.id == node) else { return true };
     let send = async {
-        let mut stream = worker.env.connect(&backend.address).await?;
+        let mut stream = match worker.env.connect(&backend.address).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::info!("could not send a cancel request to backend {node}: {error}");
+                worker.tell_control(News::Suspicion(node));
+                return true;
+            }
+        };
         let mut packet = Vec::new();
         build::cancel_request(&mut packet, process_id, key);
-        stream.write_all(&packet).await?;
         let mut rest = [0; 16];
-        // The backend closes the connection once the signal is sent.
-        while stream.read(&mut rest).await? > 0 {}
-        Ok::<_, std::io::Error>(())
+        let told = async {
+            stream.write_all(&packet).await?;
+            // The backend closes the connection once the signal is sent.
+            while stream.read(&mut rest).await? > 0 {}
+            Ok::<_, std::io::Error>(())
+        };
+        told.await.is_ok()
     };
-    match timeout(Duration::from_millis(CANCEL_TIMEOUT_MS), send).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
-        Ok(Err(error)) => {
-            tracing::info!("could not send a cancel request to backend {node}: {error}");
-            worker.tell_control(News::Suspicion(node));
-        }
-        Err(_) => tracing::info!("backend {node} did not take a cancel request in time"),
+    let delivered = timeout(Duration::from_millis(CANCEL_TIMEOUT_MS), send).await;
+    if delivered.is_err() {
+        tracing::info!("backend {node} did not take a cancel request in time");
     }
+    delivered.unwrap_or(false)
 }
 
 /// A link's line in `SHOW pool_pools`.
 pub(super) fn info(link: &Link, session: Option<SessionId>) -> LinkInfo {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    LinkInfo {
-        node: link.node,
-        database: text(&link.login.database),
-        user: text(&link.login.user),
-        process_id: link.process_id,
-        uses: link.uses,
-        session,
-    }
+    LinkInfo { node: link.node, login: Arc::clone(&link.login), process_id: link.process_id, uses: link.uses, session }
 }

@@ -23,8 +23,8 @@ pub(super) enum Mail<S> {
     Grant(NodeId, Box<Grant<S>>),
     /// The owner of the session's cancel key wants what runs to be cancelled. Dropping the sender tells that it is done.
     Cancel(oneshot::Sender<()>),
-    /// A connection that carried a cancel request is closed.
-    CancelDone,
+    /// A connection that carried a cancel request to a node is closed, and whether the node has surely dealt with it.
+    CancelDone(NodeId, bool),
     /// The cluster changed.
     View(Arc<View>),
     /// pgconvoy shuts down.
@@ -63,7 +63,13 @@ impl<S> Mailbox<S> {
 
     /// Takes the next message.
     pub(super) fn take(&self) -> Option<Mail<S>> {
-        self.mail.borrow_mut().pop_front()
+        let mut mail = self.mail.borrow_mut();
+        let next = mail.pop_front();
+        if mail.is_empty() {
+            // Mail is rare, and an idle session should be small.
+            mail.shrink_to_fit();
+        }
+        next
     }
 
     /// Asks to be woken by the next message.

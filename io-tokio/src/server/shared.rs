@@ -5,6 +5,7 @@ use super::settings::Settings;
 use bytes::Bytes;
 use pgconvoy_core::fault::Fault;
 use pgconvoy_core::gate::{Entry, Gate};
+use pgconvoy_core::link::Login;
 use pgconvoy_core::node::NodeId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -36,10 +37,8 @@ pub(super) enum WorkerMail<P> {
 pub struct LinkInfo {
     /// The backend.
     pub node: NodeId,
-    /// The database.
-    pub database: String,
-    /// The role.
-    pub user: String,
+    /// As whom it is logged in.
+    pub login: Arc<Login>,
     /// Process id of the server process.
     pub process_id: i32,
     /// Sessions it has served.
@@ -53,10 +52,8 @@ pub struct LinkInfo {
 pub struct SessionInfo {
     /// When the client connected, on the wall clock.
     pub since: SystemTime,
-    /// The database; empty before login.
-    pub database: String,
-    /// The role; empty before login.
-    pub user: String,
+    /// As whom the client is logged in; `None` before that.
+    pub login: Option<Arc<Login>>,
     /// Where the client comes from.
     pub origin: crate::env::Origin,
     /// The links in use.

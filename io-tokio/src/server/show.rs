@@ -1,6 +1,7 @@
 //! The rows of the `SHOW pool_*` tables, in pgpool 4.3's columns.
 
 use super::shared::{LinkInfo, SessionId, SessionInfo, Shared, WorkerMail};
+use pgconvoy_core::link::Login;
 use pgconvoy_core::node::{Health, Mode, Role, View};
 use pgconvoy_core::sql::PoolReport;
 use std::collections::BTreeMap;
@@ -52,6 +53,12 @@ fn words(view: &View, id: pgconvoy_core::node::NodeId) -> (&'static str, &'stati
     (status, role, pg_role)
 }
 
+/// Database and role, as they are shown.
+fn names(login: &Login) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&login.database), text(&login.user))
+}
+
 fn nodes<P>(shared: &Shared<P>, view: &View, asker: SessionId) -> Rows {
     let balance = shared.with_sessions(|sessions| sessions.get(&asker).and_then(|info| info.balance_node));
     let total: u64 = shared.settings.backends.iter().map(|backend| backend.weight_milli).sum();
@@ -93,15 +100,16 @@ fn status<P>(shared: &Shared<P>, view: &View) -> Rows {
 
 fn processes<P>(shared: &Shared<P>) -> Rows {
     let row = |(id, info): (&SessionId, &SessionInfo)| {
-        let backend_since = if info.user.is_empty() { String::new() } else { crate::clock::local(info.since) };
+        let (database, user) = info.login.as_deref().map(names).unwrap_or_default();
+        let backend_since = if info.login.is_none() { String::new() } else { crate::clock::local(info.since) };
         let uses = info.links.first().map_or(0, |link| link.uses);
-        let status = if info.user.is_empty() { "Connecting" } else { "Idle" };
+        let status = if info.login.is_none() { "Connecting" } else { "Idle" };
         vec![
             format!("{}", std::process::id()),
             crate::clock::local(info.since),
             id.to_string(),
-            info.database.clone(),
-            info.user.clone(),
+            database,
+            user,
             backend_since,
             uses.to_string(),
             status.into(),
@@ -127,14 +135,15 @@ async fn pools<P>(shared: &Shared<P>) -> Rows {
     let row = |(position, (link, since)): (usize, &(LinkInfo, Option<SystemTime>))| {
         let since = since.map(crate::clock::local).unwrap_or_default();
         let used = link.session.is_some();
+        let (database, user) = names(&link.login);
         vec![
             format!("{}", std::process::id()),
             crate::clock::local(shared.started),
             link.session.map(|session| session.to_string()).unwrap_or_default(),
             position.to_string(),
             link.node.to_string(),
-            link.database.clone(),
-            link.user.clone(),
+            database,
+            user,
             since.clone(),
             since,
             String::new(),

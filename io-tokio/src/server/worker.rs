@@ -9,11 +9,12 @@ use bytes::{Bytes, BytesMut};
 use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::link::{Link, Login, Refused};
-use pgconvoy_core::node::{NodeId, View};
+use pgconvoy_core::node::{NodeId, Role, View};
 use pgconvoy_core::pool::{Answer, LinkId, Pool, PoolEvent, Ticket};
 use pgconvoy_core::rng::Rng;
 use pgconvoy_core::session::{Report, Secrets, Session, Setup, Shutdown};
 use pgconvoy_core::sql::PoolReport;
+use pgconvoy_core::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -46,6 +47,7 @@ struct Waiting<S> {
     node: NodeId,
     login: Arc<Login>,
     mailbox: Rc<Mailbox<S>>,
+    since: Instant,
 }
 
 /// One worker.
@@ -129,14 +131,7 @@ impl<E: Env> Worker<E> {
             self.env.now(),
         );
         self.sessions.borrow_mut().insert(id, Rc::clone(&mailbox));
-        let info = SessionInfo {
-            since: SystemTime::now(),
-            database: String::new(),
-            user: String::new(),
-            origin,
-            links: Vec::new(),
-            balance_node: None,
-        };
+        let info = SessionInfo { since: SystemTime::now(), login: None, origin, links: Vec::new(), balance_node: None };
         self.shared.with_sessions(|sessions| sessions.insert(id, info));
         if let Some(how) = orders.shutdown {
             let _new = mailbox.post(Mail::Shutdown(how));
@@ -177,14 +172,10 @@ impl<E: Env> Worker<E> {
         self.shared.leave(id, had_slot);
         self.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
         let info = self.shared.with_sessions(|sessions| sessions.remove(&id));
-        if let Some(info) = info.filter(|info| self.shared.settings.log_disconnections && !info.user.is_empty()) {
-            tracing::info!(
-                "frontend disconnection: user={} database={} host={} port={}",
-                info.user,
-                info.database,
-                info.origin.host,
-                info.origin.port
-            );
+        if let Some(info) = info.filter(|_| self.shared.settings.log_disconnections)
+            && let Some(login) = &info.login
+        {
+            super::journal::disconnected(login, &info.origin);
         }
     }
 
@@ -211,7 +202,7 @@ impl<E: Env> Worker<E> {
     pub(super) fn acquire(self: &Rc<Self>, node: NodeId, login: Arc<Login>, mailbox: &Rc<Mailbox<E::Stream>>) {
         let ticket = self.next_ticket.get();
         self.next_ticket.set(ticket + 1);
-        self.ask(ticket, Waiting { node, login, mailbox: Rc::clone(mailbox) });
+        self.ask(ticket, Waiting { node, login, mailbox: Rc::clone(mailbox), since: self.env.now() });
     }
 
     fn ask(self: &Rc<Self>, ticket: Ticket, wish: Waiting<E::Stream>) {
@@ -219,13 +210,13 @@ impl<E: Env> Worker<E> {
             let answer = self
                 .pool
                 .borrow_mut()
-                .ask(ticket, wish.node, &wish.login, self.env.now(), || self.shared.take_token(wish.node));
+                .ask(ticket, wish.node, &wish.login, wish.since, || self.shared.take_token(wish.node));
             match answer {
                 Answer::Idle(id) => {
                     let Some(mut stream) = self.idle.borrow_mut().remove(&id) else {
                         unreachable!("an idle link without a connection");
                     };
-                    if self.env.is_silent(&mut stream) {
+                    if self.env.is_silent(&mut stream) && self.tells_the_truth(id) {
                         let link = self.pool.borrow_mut().take(id);
                         if let Some(link) = link {
                             self.deliver(&wish.mailbox, Mail::Grant(wish.node, Box::new(Ok((link, stream)))));
@@ -233,6 +224,8 @@ impl<E: Env> Worker<E> {
                         }
                     }
                     self.pool.borrow_mut().dead(id);
+                    // The right to open another one is free again before it is asked for.
+                    self.pool_events();
                 }
                 Answer::Connect => {
                     let worker = Rc::clone(self);
@@ -246,6 +239,19 @@ impl<E: Env> Worker<E> {
             }
         }
         self.pool_events();
+    }
+
+    /// Whether an idle link's last word on its node's role is what is known of the node: a backend tells of its
+    /// promotion only when it is asked something.
+    fn tells_the_truth(&self, id: LinkId) -> bool {
+        let pool = self.pool.borrow();
+        let Some((_, link)) = pool.idle().find(|(known, _)| *known == id) else { return false };
+        let role = self.orders.borrow().view.node(link.node).map(|node| node.role);
+        match (link.in_hot_standby(), role) {
+            (Some(standby), Some(Role::Primary)) => !standby,
+            (Some(standby), Some(Role::Standby)) => standby,
+            _ => true,
+        }
     }
 
     /// Delivers mail; what it carries is put back when the session is gone.
@@ -340,8 +346,8 @@ impl<E: Env> Worker<E> {
     pub(super) fn cancel(self: &Rc<Self>, node: NodeId, pid: i32, key: &Bytes, mailbox: &Rc<Mailbox<E::Stream>>) {
         let (worker, mailbox, key) = (Rc::clone(self), Rc::clone(mailbox), key.clone());
         spawn_local(async move {
-            links::send_cancel(&worker, node, pid, &key).await;
-            worker.deliver(&mailbox, Mail::CancelDone);
+            let delivered = links::send_cancel(&worker, node, pid, &key).await;
+            worker.deliver(&mailbox, Mail::CancelDone(node, delivered));
         });
     }
 
@@ -360,22 +366,16 @@ impl<E: Env> Worker<E> {
     pub(super) fn logged_in(&self, id: SessionId, session: &Session, key: (i32, Bytes)) {
         self.shared.register_key(key, self.index, id);
         let Some(login) = session.login() else { return };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let links = session.links().map(|link| links::info(link, Some(id))).collect();
+        let mut links: Vec<LinkInfo> = session.links().map(|link| links::info(link, Some(id))).collect();
+        links.shrink_to_fit();
         let balance_node = session.balance_node();
         self.shared.with_sessions(|sessions| {
             if let Some(info) = sessions.get_mut(&id) {
-                info.database = text(&login.database);
-                info.user = text(&login.user);
+                info.login = Some(Arc::clone(login));
                 info.links = links;
                 info.balance_node = balance_node;
                 if self.shared.settings.log_connections {
-                    let Origin { host, port } = &info.origin;
-                    tracing::info!(
-                        "new connection received: user={} database={} host={host} port={port}",
-                        info.user,
-                        info.database
-                    );
+                    super::journal::connected(login, &info.origin);
                 }
             }
         });

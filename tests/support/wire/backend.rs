@@ -149,12 +149,12 @@ impl Fields<'_> {
         u32::from_be_bytes(*self.take(4).first_chunk().expect("four bytes were taken"))
     }
 
-    /// A text that ends with a zero byte.
+    /// A text up to its zero byte, or all that is left without one.
     pub fn text(&mut self) -> String {
-        let end = self.0.iter().position(|byte| *byte == 0).expect("a text ends with a zero byte");
-        let text = lossy(self.take(end));
-        self.take(1);
-        text
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        let (text, rest) = self.0.split_at(end);
+        self.0 = rest.get(1..).unwrap_or_default();
+        lossy(text)
     }
 
     /// A value with its length in front, `None` for NULL.

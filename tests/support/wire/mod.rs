@@ -30,17 +30,31 @@ pub struct Login {
     pub password: String,
     /// Start-up parameters beside user and database.
     pub parameters: Vec<(String, String)>,
+    /// The protocol version asked for.
+    pub protocol: u32,
 }
 
 impl Login {
     /// A login of `user` to `database` without a password.
     pub fn new(user: &str, database: &str) -> Self {
-        Self { user: user.into(), database: database.into(), password: String::new(), parameters: Vec::new() }
+        Self {
+            user: user.into(),
+            database: database.into(),
+            password: String::new(),
+            parameters: Vec::new(),
+            protocol: PROTOCOL_3_0,
+        }
     }
 
     /// The same with a password.
     pub fn password(mut self, password: &str) -> Self {
         self.password = password.into();
+        self
+    }
+
+    /// The same in protocol version 3.`minor`.
+    pub fn minor_protocol(mut self, minor: u32) -> Self {
+        self.protocol = PROTOCOL_3_0 + minor;
         self
     }
 
@@ -54,7 +68,7 @@ impl Login {
     pub fn packet(&self) -> Vec<u8> {
         let mut parameters = vec![("user", self.user.as_str()), ("database", self.database.as_str())];
         parameters.extend(self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        startup(PROTOCOL_3_0, &parameters)
+        startup(self.protocol, &parameters)
     }
 }
 

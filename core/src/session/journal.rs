@@ -1,0 +1,68 @@
+//! What `log_client_messages` says about a client's message, in pgpool's words.
+
+use super::{Report, Session};
+use crate::wire::tag::frontend;
+use crate::wire::{HEADER_BYTES, Header, split_cstr};
+use alloc::format;
+use alloc::string::String;
+
+impl Session {
+    /// Reports a client message that is being dealt with. `front` is as much of it as is there.
+    pub(super) fn report_client_message(&mut self, header: Header, front: &[u8]) {
+        if !self.setup.report_messages {
+            return;
+        }
+        let body = front.get(HEADER_BYTES..header.total.min(front.len())).unwrap_or_default();
+        let (message, detail) = describe(header.tag, body);
+        self.report(Report::Message(message, detail));
+    }
+}
+
+fn describe(tag: u8, body: &[u8]) -> (&'static str, String) {
+    let (first, rest) = split_cstr(body).unwrap_or((body, b""));
+    let (second, _) = split_cstr(rest).unwrap_or((rest, b""));
+    let text = String::from_utf8_lossy;
+    let named = || {
+        let kind = if body.first() == Some(&b'P') { "portal" } else { "statement" };
+        let name = body.get(1..).map_or(&b""[..], |rest| split_cstr(rest).map_or(rest, |(name, _)| name));
+        format!("{kind}: \"{}\"", text(name))
+    };
+    match tag {
+        frontend::BIND => {
+            ("Bind message from frontend.", format!("portal: \"{}\", statement: \"{}\"", text(first), text(second)))
+        }
+        frontend::CLOSE => ("Close message from frontend.", named()),
+        frontend::COPY_DATA => ("CopyData message from frontend.", format!("count: {}", body.len())),
+        frontend::COPY_DONE => ("CopyDone message from frontend.", String::new()),
+        frontend::COPY_FAIL => ("CopyFail message from frontend.", String::new()),
+        frontend::DESCRIBE => ("Describe message from frontend.", named()),
+        frontend::EXECUTE => ("Execute message from frontend.", format!("portal: \"{}\"", text(first))),
+        frontend::FLUSH => ("Flush message from frontend.", String::new()),
+        frontend::FUNCTION_CALL => {
+            let oid = body.first_chunk::<4>().map_or(0, |oid| u32::from_be_bytes(*oid));
+            ("FunctionCall message from frontend.", format!("oid: \"{oid}\""))
+        }
+        frontend::PARSE => {
+            ("Parse message from frontend.", format!("statement: \"{}\", query: \"{}\"", text(first), text(second)))
+        }
+        frontend::QUERY => ("Query message from frontend.", format!("query: \"{}\"", text(first))),
+        frontend::SYNC => ("Sync message from frontend.", String::new()),
+        _ => ("Terminate message from frontend.", String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_told_as_pgpool_tells_them() {
+        let bind = describe(frontend::BIND, b"p\0s\0\0\0");
+        assert_eq!(bind, ("Bind message from frontend.", "portal: \"p\", statement: \"s\"".into()));
+        let describe_statement = describe(frontend::DESCRIBE, b"Ss1\0");
+        assert_eq!(describe_statement, ("Describe message from frontend.", "statement: \"s1\"".into()));
+        let parse = describe(frontend::PARSE, b"\0SELECT 1\0\0\0");
+        assert_eq!(parse.1, "statement: \"\", query: \"SELECT 1\"");
+        assert_eq!(describe(frontend::EXECUTE, b"").1, "portal: \"\"", "a malformed message is told as far as it goes");
+    }
+}
