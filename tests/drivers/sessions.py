@@ -10,7 +10,7 @@ import time
 
 import testbed
 import verdicts
-from suites import HERE, ROOT, SESSION_TIMEOUT_SECONDS, cache_folder, call
+from suites import HERE, ROOT, SESSION_TIMEOUT_SECONDS, cache_folder, call, virtual_environment
 
 
 class SessionRun(verdicts.Run):
@@ -25,7 +25,7 @@ class Session:
     """A program that runs its steps against PGHOST, PGPORT, PGUSER and PGDATABASE, and exits non-zero when one fails."""
 
     name = None
-    share_with_standbys = 0.1  # three steps of some thirty, each by the list
+    share_with_standbys = 0.1  # of some thirty steps; each has its line in the list
 
     def __init__(self):
         self.cache = cache_folder()
@@ -108,3 +108,13 @@ class TokioPostgres(Session):
         build = ["cargo", "build", "--quiet", "--example", "tokio_postgres_session", "--message-format", "json"]
         messages = [json.loads(line) for line in call(build, cwd=ROOT).splitlines() if line.startswith("{")]
         self.command = [next(message["executable"] for message in messages if message.get("executable"))]
+
+
+class Psycopg(Session):
+    """psycopg 3 with the libpq of its binary wheels. Its own tests are in no archive of PyPI."""
+
+    name = "psycopg"
+
+    def prepare(self):
+        python = virtual_environment(self.cache / "venv-psycopg", HERE / "requirements" / "psycopg.txt")
+        self.command = [python, "-B", HERE / "psycopg" / "session.py"]

@@ -21,8 +21,6 @@ RUN_TIMEOUT_SECONDS = 1800
 
 ASYNCPG_VERSION = "0.32.0"
 PSYCOPG2_VERSION = "2.9.13"
-PSYCOPG_DEBIAN_VERSION = "3.1.7-4"
-PSYCOPG_VERSION = PSYCOPG_DEBIAN_VERSION.split("-")[0]
 
 
 def cache_folder():
@@ -57,6 +55,18 @@ def system_python():
     return system if system.exists() else pathlib.Path(sys.executable)
 
 
+def virtual_environment(folder, requirements):
+    """Installs a requirements file with hashes into a folder, unless it is there already; returns its Python."""
+    python = folder / "bin" / "python"
+    stamp = folder / "requirements.txt"
+    wanted = requirements.read_text(encoding="utf-8")
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        call([system_python(), "-m", "venv", "--clear", folder])
+        call([python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", requirements])
+        stamp.write_text(wanted, encoding="utf-8")
+    return python
+
+
 class Bed:
     """One run's surroundings: a scratch folder, the port under test, the servers behind it, and which tests to run (None: all)."""
 
@@ -83,14 +93,7 @@ class PytestSuite:
 
     def prepare(self):
         """Makes the virtual environment and fetches the tests, unless the cache has them already."""
-        environment = self.cache / f"venv-{self.name}"
-        self.python = environment / "bin" / "python"
-        stamp = environment / "requirements.txt"
-        wanted = self.requirements.read_text(encoding="utf-8")
-        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-            call([system_python(), "-m", "venv", "--clear", environment])
-            call([self.python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", self.requirements])
-            stamp.write_text(wanted, encoding="utf-8")
+        self.python = virtual_environment(self.cache / f"venv-{self.name}", self.requirements)
         self.tests = self.fetch()
 
     def fetch(self):
@@ -120,7 +123,7 @@ class PytestSuite:
             DRIVERS_VERDICTS=lines,
         )
         command = [self.python, "-m", "pytest", "-p", "verdicts", "-p", "no:cacheprovider", "-q", "--tb=short", "--no-header", "--durations=15"]
-        command += ["-n", self.workers, "--dist", "load", "--timeout", TEST_TIMEOUT_SECONDS, "--timeout-method", "thread"]
+        command += ["-n", self.workers, "--dist", "load", "--timeout", TEST_TIMEOUT_SECONDS, "--timeout-method", "thread", "--max-worker-restart", 1000]
         command += ["-k", bed.only] if bed.only else []
         command += ["--rootdir", self.tests.parent, self.tests]
         log = bed.scratch / "suite.log"
@@ -205,48 +208,3 @@ class Psycopg2Suite(SdistSuite):
             "PSYCOPG2_TESTDB_PORT": str(bed.port),
             "PSYCOPG2_TESTDB_USER": "postgres",
         }
-
-
-class PsycopgSuite(PytestSuite):
-    """psycopg 3's tests. They are in no archive on PyPI: the source package of Debian has them, and `$PSYCOPG_SOURCE` may name a
-    checkout of the same version. What `slow` and `timing` mark would only measure the machine.
-    """
-
-    def __init__(self):
-        super().__init__("psycopg")
-
-    def settings(self, bed):
-        return {"PSYCOPG_TEST_DSN": f"host=127.0.0.1 port={bed.port} user=postgres dbname={{database}}"}
-
-    def fetch(self):
-        named = os.environ.get("PSYCOPG_SOURCE")
-        tests = self.cache / f"psycopg-{PSYCOPG_VERSION}-tests" / "tests"
-        if named:
-            shutil.rmtree(tests, ignore_errors=True)
-            shutil.copytree(pathlib.Path(named) / "tests", tests)
-        elif not tests.exists():
-            with tempfile.TemporaryDirectory() as download:
-                self._fetch_from_debian(pathlib.Path(download))
-                source = next(pathlib.Path(download).glob("psycopg-*/tests"))
-                tests.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copytree(source, tests)
-        return tests
-
-    @staticmethod
-    def _fetch_from_debian(download):
-        """`apt-get source` with lists of its own, so that the machine's package sources stay as they are; apt checks the signatures."""
-        for folder in ("lists/partial", "cache/archives/partial"):
-            (download / folder).mkdir(parents=True)
-        keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-        (download / "sources.list").write_text(f"deb-src [signed-by={keyring}] http://deb.debian.org/debian bookworm main\n")
-        options = {
-            "Dir::Etc::SourceList": download / "sources.list",
-            "Dir::Etc::SourceParts": "/dev/null",
-            "Dir::State::Lists": download / "lists",
-            "Dir::Cache": download / "cache",
-            "APT::Sandbox::User": "root",
-        }
-        apt = ["apt-get", "-qq"] + [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        call([*apt, "update"])
-        call([*apt, "source", "--download-only", f"psycopg3={PSYCOPG_DEBIAN_VERSION}"], cwd=download)
-        unpack(next(download.glob("*.orig.tar.*")), download)
