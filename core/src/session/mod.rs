@@ -248,6 +248,8 @@ pub struct Session {
     loud_error: bool,
     /// A reply from a lost standby was replaced by an error: the block must not go on elsewhere.
     lost_reply: bool,
+    /// What was under way of a batch is lost with a standby: its next message is answered with this.
+    lost_batch: Option<Box<Fault>>,
     /// The load-balance node's link has been offered back.
     releasing: bool,
     /// Notices of pgconvoy's own, on their way to the client.
@@ -297,6 +299,7 @@ impl Session {
             afterwards: None,
             loud_error: false,
             lost_reply: false,
+            lost_batch: None,
             releasing: false,
             notices: Vec::new(),
             committing: false,

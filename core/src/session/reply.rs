@@ -7,6 +7,7 @@ use crate::limits::{BACKEND_CONTROL_BYTES, ERROR_PREFIX_BYTES, SMALL_CHUNK_BYTES
 use crate::wire::build::{self, Severity};
 use crate::wire::tag::backend;
 use crate::wire::{ErrorHead, HEADER_BYTES, Header, TransactionStatus};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use bytes::BytesMut;
@@ -365,6 +366,10 @@ impl Session {
                 build::ready_for_query(&mut out, status);
                 failed = false;
             }
+        }
+        if port.unsynced && !failed && !self.lost_reply {
+            // Portals and the snapshot of the open batch are gone, though no answer is owed.
+            self.lost_batch = Some(Box::new(standby_gone(port, why)));
         }
         self.skipping |= failed;
         let parses = port.owed.iter().filter(|owed| owed.relay && owed.ask == Ask::Parse).count();

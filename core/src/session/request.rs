@@ -208,6 +208,15 @@ impl Session {
         if skipped {
             return Ok(Step::Drop);
         }
+        if let Some(fault) = self.lost_batch.take()
+            && !matches!(header.tag, frontend::SYNC | frontend::TERMINATE)
+        {
+            let mut out = Vec::new();
+            build::error(&mut out, build::Severity::Error, &fault);
+            self.tell(&out);
+            self.skipping = true;
+            return Ok(Step::Drop);
+        }
         if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(|port| port.is_full()) {
             return Ok(Step::Wait);
         }

@@ -289,6 +289,20 @@ fn a_standby_that_is_lost_costs_its_statement_and_not_the_session() {
 }
 
 #[test]
+fn a_portal_that_is_lost_with_its_standby_is_not_looked_for_elsewhere() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SELECT 1"), bind("", ""), message(frontend::FLUSH, b"")].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2')].concat());
+    assert_eq!(stage.heard(), "12");
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    stage.client(&[execute(""), execute("")].concat());
+    assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("E".into(), "".into()));
+    stage.client(&sync());
+    assert_eq!(stage.sent(PRIMARY), "S");
+}
+
+#[test]
 fn a_cancel_holds_back_what_was_not_running_when_it_came() {
     let mut stage = Stage::paired();
     stage.client(&query("SELECT 1"));
