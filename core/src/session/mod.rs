@@ -234,6 +234,8 @@ pub struct Session {
     events: VecDeque<SessionEvent>,
     /// The batch of extended messages failed: messages are skipped up to Sync.
     skipping: bool,
+    /// A standby was lost in the middle of a batch, all it owed being answered: the batch's next message is told so.
+    broken_batch: Option<Box<Fault>>,
     /// The transaction has written: it stays on the main port.
     wrote: bool,
     /// Where the last request went.
@@ -292,6 +294,7 @@ impl Session {
             statements: Statements::default(),
             events: VecDeque::new(),
             skipping: false,
+            broken_batch: None,
             wrote: false,
             last: Target::MAIN,
             stateful: false,

@@ -372,9 +372,23 @@ impl Session {
             self.lost_batch = Some(Box::new(standby_gone(port, why)));
         }
         self.skipping |= failed;
+        if port.unsynced && !self.skipping {
+            self.broken_batch = Some(Box::new(standby_gone(port, why)));
+        }
         let parses = port.owed.iter().filter(|owed| owed.relay && owed.ask == Ask::Parse).count();
         self.statements.parses_failed(parses);
         self.tell(&out);
+    }
+}
+
+impl Session {
+    /// Tells the client, in the middle of a batch, that the standby which had the first part of it is gone.
+    pub(super) fn break_batch(&mut self, fault: &Fault) {
+        let mut out = Vec::new();
+        build::error(&mut out, Severity::Error, fault);
+        self.tell(&out);
+        self.skipping = true;
+        self.lost_reply = true;
     }
 }
 

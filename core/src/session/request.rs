@@ -223,6 +223,18 @@ impl Session {
         if self.in_copy() && header.tag != frontend::TERMINATE {
             return Ok(self.consider_in_copy(header.tag));
         }
+        if matches!(header.tag, frontend::SYNC | frontend::QUERY | frontend::FUNCTION_CALL) {
+            self.broken_batch = None;
+        }
+        if !matches!(header.tag, frontend::FLUSH | frontend::TERMINATE) && self.broken_batch.is_some() {
+            if !self.is_quiet() {
+                return Ok(Step::Wait);
+            }
+            if let Some(fault) = self.broken_batch.take() {
+                self.break_batch(&fault);
+            }
+            return Ok(Step::Drop);
+        }
         let whole = front.get(HEADER_BYTES..header.total);
         match header.tag {
             frontend::QUERY => self.consider_query(header, front),

@@ -211,6 +211,21 @@ fn a_statement_refused_in_a_failed_block_is_prepared_again_afterwards() {
 }
 
 #[test]
+fn a_batch_that_lost_its_standby_between_flush_and_sync_fails() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SELECT 1"), bind("", ""), bare(frontend::FLUSH)].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2')].concat());
+    assert_eq!(stage.heard(), "12");
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("".into(), "".into()), "nobody has asked for anything");
+    stage.client(&[execute(""), sync()].concat());
+    assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("E".into(), "S".into()), "the primary knows no such portal");
+    stage.node(PRIMARY, &ready(b'I'));
+    assert_eq!(stage.heard(), "Z");
+}
+
+#[test]
 fn a_copy_swallows_the_sync_that_was_sent_with_it() {
     let mut stage = Stage::paired();
     stage.client(&[parse("", "COPY t FROM STDIN"), bind("", ""), execute(""), sync()].concat());
