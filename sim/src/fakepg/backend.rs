@@ -173,7 +173,7 @@ impl Backend {
             self.current = Some(tag);
             if self.owner != Some(tag.client) {
                 self.owner = Some(tag.client);
-                let unclean = self.unclean(shared);
+                let unclean = self.session.differences(shared);
                 shared.observed.push(Observation::HandOut(HandOut { conn: self.id, client: tag.client, unclean }));
             }
         }

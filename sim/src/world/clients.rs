@@ -185,8 +185,11 @@ impl World {
 
     /// A connection to a server serves the client in a slot.
     pub(super) fn note_lent(&mut self, pipe: PipeId, slot: u32) {
-        if let Some(client) = &self.slots[slot as usize].client {
-            self.referee.lent(pipe, client.number);
+        let Some(client) = self.slots[slot as usize].client.as_ref().map(|client| client.number) else { return };
+        self.referee.lent(pipe, client);
+        let unclean = self.servers.iter().find_map(|server| server.pg.unclean(pipe)).unwrap_or_default();
+        if !unclean.is_empty() {
+            self.fail(format!("I14: connection {pipe} is handed to c{client} unclean: {unclean}"));
         }
     }
 
