@@ -6,6 +6,7 @@
 //! - [`client`]: model clients, and what they may be answered.
 //! - [`plan`]: what happens in one run, drawn from one seed.
 //! - [`world`]: all of it together, and the referee.
+//! - [`turmoil_host`]: the real I/O layer on a simulated network.
 //! - [`shrink`]: a failing run with fewer faults.
 
 pub mod client;
@@ -14,4 +15,5 @@ pub mod frame;
 pub mod plan;
 pub mod shrink;
 pub mod tag;
+pub mod turmoil_host;
 pub mod world;

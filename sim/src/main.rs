@@ -4,8 +4,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgconvoy_sim::plan::{Plan, Scenario, Topology};
 use pgconvoy_sim::shrink::shrink;
-use pgconvoy_sim::world::World;
+use pgconvoy_sim::turmoil_host;
 use pgconvoy_sim::world::proxy::mutant::Mutant;
+use pgconvoy_sim::world::{Outcome, World};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -42,6 +43,9 @@ struct Run {
     /// What stands between clients and servers.
     #[arg(long, value_enum, default_value_t = Between::Proxy)]
     topology: Between,
+    /// What is run.
+    #[arg(long, value_enum, default_value_t = Layer::L1)]
+    layer: Layer,
     /// Runs every so many seeds twice and compares the traces.
     #[arg(long, default_value_t = 100)]
     twice_every: u64,
@@ -58,12 +62,32 @@ struct Replay {
     /// What stands between clients and servers.
     #[arg(long, value_enum, default_value_t = Between::Proxy)]
     topology: Between,
+    /// What is run.
+    #[arg(long, value_enum, default_value_t = Layer::L1)]
+    layer: Layer,
     /// Prints only how it ends.
     #[arg(long)]
     quiet: bool,
     /// A planted bug, by its name.
     #[arg(long)]
     mutant: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Layer {
+    /// The core's machines in a world of their own.
+    L1,
+    /// The real I/O layer on turmoil's network.
+    Turmoil,
+}
+
+impl Layer {
+    fn run(self, plan: &Plan) -> Outcome {
+        match self {
+            Self::L1 => World::new(plan.clone(), false).run(),
+            Self::Turmoil => turmoil_host::run(plan),
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -97,7 +121,7 @@ fn run_seeds(run: &Run) -> anyhow::Result<()> {
     let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
     for seed in run.start..run.start + run.seeds {
         let plan = Plan::swarm(seed, run.topology.topology());
-        let outcome = World::new(plan.clone(), false).run();
+        let outcome = run.layer.run(&plan);
         events += outcome.events;
         answered += outcome.answered;
         for (mark, count) in &outcome.marks {
@@ -105,10 +129,10 @@ fn run_seeds(run: &Run) -> anyhow::Result<()> {
         }
         if let Some(failure) = &outcome.failure {
             println!("{plan:?}seed {seed} failed at {:.6} ms: {}", failure.at.0 as f64 / 1e6, failure.what);
-            return report_failure(&plan);
+            return report_failure(&plan, run.layer);
         }
         if run.twice_every > 0 && seed % run.twice_every == 0 {
-            let again = World::new(plan, false).run().trace;
+            let again = run.layer.run(&plan).trace;
             anyhow::ensure!(again == outcome.trace, "I24: seed {seed} gave trace {} and then {again}", outcome.trace);
         }
     }
@@ -122,11 +146,12 @@ fn run_seeds(run: &Run) -> anyhow::Result<()> {
 }
 
 /// Says how to see a failure again, and shrinks it to a file.
-fn report_failure(plan: &Plan) -> anyhow::Result<()> {
+fn report_failure(plan: &Plan, layer: Layer) -> anyhow::Result<()> {
     let seed = plan.seed;
     let topology = if plan.topology == Topology::Direct { " --topology direct" } else { "" };
-    println!("replay: cargo run --release -p pgconvoy-sim -- replay --seed {seed}{topology}");
-    let scenario = shrink(plan, |plan| World::new(plan, false).run().failure.is_some());
+    let layered = if layer == Layer::Turmoil { " --layer turmoil" } else { "" };
+    println!("replay: cargo run --release -p pgconvoy-sim -- replay --seed {seed}{topology}{layered}");
+    let scenario = shrink(plan, |plan| layer.run(&plan).failure.is_some());
     let path = format!("scenario-{seed}.txt");
     std::fs::write(&path, scenario.to_string()).with_context(|| format!("cannot write {path}"))?;
     println!("{} of {} faults are needed: {path}", scenario.faults.len(), plan.faults.len());
@@ -168,7 +193,10 @@ fn replay_one(replay: &Replay) -> anyhow::Result<()> {
         None => None,
     };
     print!("{plan:?}");
-    let outcome = World::with_mutant(plan, !replay.quiet, mutant).run();
+    let outcome = match replay.layer {
+        Layer::L1 => World::with_mutant(plan, !replay.quiet, mutant).run(),
+        Layer::Turmoil => turmoil_host::run(&plan),
+    };
     println!("trace {:016x}, {} events, {} answered", outcome.trace, outcome.events, outcome.answered);
     match outcome.failure {
         None => Ok(()),

@@ -10,7 +10,7 @@ pub mod net;
 pub mod proxy;
 mod referee;
 mod servers;
-mod trace;
+pub(crate) mod trace;
 
 use crate::fakepg::{FakePg, Recovery, Setup, Wal};
 use crate::plan::{Concern, Plan, Topology};
