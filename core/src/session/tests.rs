@@ -239,6 +239,16 @@ fn a_copy_swallows_the_sync_that_was_sent_with_it() {
 }
 
 #[test]
+fn a_client_that_leaves_within_a_copy_takes_the_copy_with_it() {
+    let mut stage = Stage::paired();
+    stage.client(&[query("COPY t FROM STDIN"), message(frontend::TERMINATE, b"")].concat());
+    assert!(!stage.session.is_over(), "it might be another statement, and that one runs to its end");
+    stage.node(PRIMARY, &message(backend::COPY_IN_RESPONSE, &[0, 0, 0]));
+    assert!(stage.session.is_over(), "nobody will ever end the copy");
+    assert!(!stage.session.take_link(PRIMARY).unwrap().1, "the backend learns it from its connection's end");
+}
+
+#[test]
 fn after_a_copy_that_failed_too_early_to_tell_everything_passes() {
     let mut stage = Stage::paired();
     stage.client(&query("COPY t FROM STDIN"));
