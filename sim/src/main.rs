@@ -20,7 +20,7 @@ struct Command {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Runs many seeds, and stops at the first that fails.
+    /// Runs many seeds, and stops at the first that fails unless told otherwise.
     Run(Run),
     /// Runs one seed or scenario and prints what happens.
     Replay(Replay),
@@ -49,6 +49,9 @@ struct Run {
     /// Runs every so many seeds twice and compares the traces.
     #[arg(long, default_value_t = 100)]
     twice_every: u64,
+    /// Runs all seeds whatever happens, and lists those that fail.
+    #[arg(long)]
+    keep_going: bool,
 }
 
 #[derive(Args)]
@@ -119,6 +122,7 @@ fn run_seeds(run: &Run) -> anyhow::Result<()> {
     let started = Instant::now();
     let (mut events, mut answered) = (0, 0);
     let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut failed = 0;
     for seed in run.start..run.start + run.seeds {
         let plan = Plan::swarm(seed, run.topology.topology());
         let outcome = run.layer.run(&plan);
@@ -126,6 +130,11 @@ fn run_seeds(run: &Run) -> anyhow::Result<()> {
         answered += outcome.answered;
         for (mark, count) in &outcome.marks {
             *marks.entry(mark).or_default() += count;
+        }
+        if let Some(failure) = outcome.failure.as_ref().filter(|_| run.keep_going) {
+            failed += 1;
+            println!("seed {seed} failed at {:.6} ms: {}", failure.at.0 as f64 / 1e6, failure.what);
+            continue;
         }
         if let Some(failure) = &outcome.failure {
             println!("{plan:?}seed {seed} failed at {:.6} ms: {}", failure.at.0 as f64 / 1e6, failure.what);
@@ -142,6 +151,7 @@ fn run_seeds(run: &Run) -> anyhow::Result<()> {
     for (mark, count) in marks {
         println!("{count:>10}  {mark}");
     }
+    anyhow::ensure!(failed == 0, "{failed} of {} seeds failed", run.seeds);
     Ok(())
 }
 

@@ -51,6 +51,7 @@ impl World {
         let entrance = self.entrance();
         let pipe = self.net.open(Owner::Client(index), entrance, self.now, &mut self.heap);
         self.slots[index as usize].pipe = pipe;
+        self.trace.say(self.now, || format!("{pipe} is the connection of c{number}"));
     }
 
     /// Whom clients connect to.
@@ -165,7 +166,7 @@ impl World {
     fn explain(&mut self, client: u32, code: [u8; 5], fatal: bool) {
         let shown = String::from_utf8_lossy(&code).into_owned();
         self.trace.say(self.now, || format!("c{client} is told {shown}, fatal {fatal}"));
-        let codes: &[&[u8; 5]] = &[b"57P01", b"57P02", b"57P03", b"08006", b"08001", b"08P01", b"53300"];
+        let codes: &[&[u8; 5]] = &[b"57P01", b"57P02", b"57P03", b"08006", b"08007", b"53300"];
         // A lost standby costs a session one statement, a lost primary the session.
         if self.disrupted && (codes.contains(&&code) && fatal || code == *b"08006") {
             return self.mark("a client was told of a fault");
@@ -186,6 +187,7 @@ impl World {
     /// A connection to a server serves the client in a slot.
     pub(super) fn note_lent(&mut self, pipe: PipeId, slot: u32) {
         let Some(client) = self.slots[slot as usize].client.as_ref().map(|client| client.number) else { return };
+        self.trace.say(self.now, || format!("{pipe} serves c{client}"));
         self.referee.lent(pipe, client);
         let unclean = self.servers.iter().find_map(|server| server.pg.unclean(pipe)).unwrap_or_default();
         if !unclean.is_empty() {

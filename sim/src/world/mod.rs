@@ -221,8 +221,7 @@ impl World {
             && let Some(bytes) = self.net.arrived(pipe, side)
         {
             let shown = &bytes[bytes.len() - length..];
-            self.trace.bytes(shown);
-            self.trace.say(self.now, || format!("{pipe} -> {owner:?}: {}", trace::printable(shown)));
+            self.trace.arrived(self.now, pipe, side, owner, shown);
         } else {
             self.trace.say(self.now, || format!("{pipe} -> {owner:?}: {arrival:?}"));
         }

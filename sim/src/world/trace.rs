@@ -1,19 +1,24 @@
 //! What happened, as a number that must be the same for the same seed, and as lines for whoever replays it.
 
+use super::net::{Owner, PipeId, Side};
 use crate::frame;
+use bytes::BytesMut;
 use pgconvoy_core::time::Instant;
+use std::collections::BTreeMap;
 
 /// The trace of one run.
 #[derive(Debug, Default)]
 pub struct Trace {
     hash: u64,
     loud: bool,
+    /// What has come in part at each end, and whether its start-up packet has come; only when somebody reads it.
+    streams: BTreeMap<(PipeId, Side), (BytesMut, bool)>,
 }
 
 impl Trace {
     /// A trace that is printed line by line when `loud`.
     pub fn new(loud: bool) -> Self {
-        Self { hash: 0, loud }
+        Self { loud, ..Self::default() }
     }
 
     /// Notes an event by the numbers that stand for it.
@@ -26,6 +31,28 @@ impl Trace {
     /// Notes bytes.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.hash = frame::mix(self.hash, bytes);
+    }
+
+    /// Notes bytes that have arrived at an end, and prints each message that is whole with them.
+    pub fn arrived(&mut self, now: Instant, pipe: PipeId, side: Side, owner: Owner, bytes: &[u8]) {
+        self.bytes(bytes);
+        if !self.loud {
+            return;
+        }
+        let (stream, started) =
+            self.streams.entry((pipe, side)).or_insert_with(|| (BytesMut::new(), side == Side::Near));
+        stream.extend_from_slice(bytes);
+        loop {
+            let length = if *started {
+                frame::length(stream).unwrap_or(Some(stream.len()))
+            } else {
+                stream.first_chunk().map(|length| u32::from_be_bytes(*length) as usize)
+            };
+            let Some(length) = length.filter(|length| (1..=stream.len()).contains(length)) else { return };
+            *started = true;
+            let message = stream.split_to(length);
+            println!("{:>14.6} ms  {pipe} -> {owner:?}: {}", now.0 as f64 / 1e6, printable(&message));
+        }
     }
 
     /// Prints a line, if anybody reads it.
@@ -42,7 +69,7 @@ impl Trace {
 }
 
 /// Bytes of the protocol, for people: printable ones as they are.
-pub fn printable(bytes: &[u8]) -> String {
+fn printable(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(160)];
     let mut text: String =
         shown.iter().map(|byte| if (32..127).contains(byte) { *byte as char } else { '.' }).collect();
