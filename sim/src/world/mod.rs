@@ -274,9 +274,9 @@ impl World {
         if self.net.open_count() > kept {
             return self.fail(format!("I21: {} connections are open, and {kept} are kept", self.net.open_count()));
         }
-        let unclean = self.servers.iter().find_map(|server| {
-            let mut unclean = server.pg.connections().filter_map(|conn| Some((conn, server.pg.unclean(conn)?)));
-            unclean.find(|(_, differences)| !differences.is_empty())
+        let unclean = self.proxy.pooled().find_map(|conn| {
+            let differences = self.servers.iter().find_map(|server| server.pg.unclean(conn))?;
+            (!differences.is_empty()).then_some((conn, differences))
         });
         if let Some((conn, differences)) = unclean {
             self.fail(format!("I14: connection {conn} waits in the pool unclean: {differences}"));

@@ -103,13 +103,12 @@ pub struct Net {
     weather: Weather,
     rng: Rng,
     pipes: Vec<Option<Box<Pipe>>>,
-    open: usize,
 }
 
 impl Net {
     /// A network without connections.
     pub fn new(weather: Weather, rng: Rng) -> Self {
-        Self { weather, rng, pipes: Vec::new(), open: 0 }
+        Self { weather, rng, pipes: Vec::new() }
     }
 
     /// Opens a pipe; the acceptor hears of it first, then the opener.
@@ -117,7 +116,6 @@ impl Net {
         let id = self.pipes.len() as PipeId;
         let pipe = Pipe { owners: [near, far], lanes: Default::default(), closed: [false; 2] };
         self.pipes.push(Some(Box::new(pipe)));
-        self.open += 1;
         self.dispatch(id, Side::Near, Parcel::Open, now, heap);
         id
     }
@@ -281,15 +279,18 @@ impl Net {
         self.pipes.iter().enumerate().filter_map(live)
     }
 
-    /// How many pipes are open at one end at least.
+    /// How many pipes are open at an end to which the news that its peer is gone is not still on its way.
     pub fn open_count(&self) -> usize {
-        self.open
+        let held = |pipe: &Pipe, side: Side| {
+            let [own, peer] = [side as usize, side.other() as usize];
+            !pipe.closed[own] && (!pipe.closed[peer] || pipe.lanes[peer].end_arrived)
+        };
+        let open = |pipe: &&Pipe| held(pipe, Side::Near) || held(pipe, Side::Far);
+        self.pipes.iter().flatten().map(Box::as_ref).filter(open).count()
     }
 
     fn forget(&mut self, id: PipeId) {
-        if self.pipes[id as usize].take().is_some() {
-            self.open -= 1;
-        }
+        self.pipes[id as usize] = None;
     }
 
     fn pipe(&self, id: PipeId) -> Option<&Pipe> {

@@ -24,7 +24,7 @@ pub(in crate::world) enum Errand {
     /// It waits in the pool.
     Idle,
     /// It carries a cancel request for this session, if that wants to know.
-    Cancel { session: Option<SessionId>, packet: Vec<u8>, deadline: Instant },
+    Cancel { session: Option<SessionId>, node: NodeId, packet: Vec<u8>, deadline: Instant },
     /// It asks a server what it is.
     Probe { link: Box<Link>, asked: bool, deadline: Instant },
 }
@@ -86,6 +86,8 @@ impl World {
                     self.mark("an idle link was found dead");
                     self.proxy.pool.dead(id);
                     self.close_errand(pipe);
+                    // The right to open another one is free again before it is asked for.
+                    self.pool_events();
                 }
                 Answer::Connect => {
                     let nonce = self.proxy.nonce();
@@ -126,9 +128,9 @@ impl World {
         let mut session = session;
         let late = self.proxy.saboteur.is(Mutant::ForgetCancel);
         if late && let Some(session) = session.take() {
-            self.proxy.mail.push_back((session, Mail::CancelDone));
+            self.proxy.mail.push_back((session, Mail::CancelDone(node, true)));
         }
-        self.open(node, Errand::Cancel { session, packet, deadline });
+        self.open(node, Errand::Cancel { session, node, packet, deadline });
         if late && let Some((pipe, _)) = self.proxy.errands.last_key_value() {
             self.net.hold(*pipe, self.now.after(LATE));
         }
@@ -190,7 +192,7 @@ impl World {
                 if arrival == Arrival::Open {
                     self.net.write(pipe, Side::Near, packet, self.now, &mut self.heap);
                 } else if arrival == Arrival::End {
-                    self.end_cancel(pipe);
+                    self.end_cancel(pipe, true);
                 }
             }
             // Looked at when it is asked for, and now and then.
@@ -199,9 +201,10 @@ impl World {
         }
     }
 
-    fn end_cancel(&mut self, pipe: PipeId) {
-        if let Some(Errand::Cancel { session: Some(session), .. }) = self.proxy.errands.get(&pipe) {
-            self.proxy.mail.push_back((*session, Mail::CancelDone));
+    /// A cancel request is done with; or, if not `delivered`, may still arrive at any time.
+    fn end_cancel(&mut self, pipe: PipeId, delivered: bool) {
+        if let Some(Errand::Cancel { session: Some(session), node, .. }) = self.proxy.errands.get(&pipe) {
+            self.proxy.mail.push_back((*session, Mail::CancelDone(*node, delivered)));
         }
         self.close_errand(pipe);
     }
@@ -217,7 +220,10 @@ impl World {
                 link.handle_closed("it took too long");
                 self.converse(pipe);
             }
-            Some(Errand::Cancel { .. }) => self.end_cancel(pipe),
+            Some(Errand::Cancel { .. }) => {
+                self.mark("a cancel request was not delivered in time");
+                self.end_cancel(pipe, false);
+            }
             _ => {}
         }
     }

@@ -47,8 +47,8 @@ pub(super) enum Mail {
     Grant(NodeId, Box<Result<(Link, PipeId), Refused>>),
     /// The owner of its key wants to cancel; that session waits for the end of it.
     Cancel(SessionId),
-    /// Its cancel request is done.
-    CancelDone,
+    /// Its cancel request to this server is done with; false when it may still arrive.
+    CancelDone(NodeId, bool),
     /// Somebody else's cancel request, which it carried, is done.
     CancelOtherDone,
     /// The cluster has changed.
@@ -153,6 +153,11 @@ impl Proxy {
         format!("nonce{:016x}", self.rng.next_u64())
     }
 
+    /// The connections that wait in the pool.
+    pub(super) fn pooled(&self) -> impl Iterator<Item = PipeId> {
+        self.idle.values().copied()
+    }
+
     /// Everything that must be empty once all clients have left, and agree with what the network has.
     pub(super) fn left_over(&self) -> Result<(), String> {
         let left = [
@@ -162,6 +167,7 @@ impl Proxy {
             ("waiting clients", self.gate.waiting()),
             ("waiting requests for links", self.wishes.len()),
             ("cancel keys", self.cancel_keys.len()),
+            ("connections to servers that nobody uses", self.errands.values().filter(|e| !e.is_idle()).count()),
         ];
         if let Some((what, count)) = left.into_iter().find(|(_, count)| *count > 0) {
             return Err(format!("I21: {count} {what} are left over"));

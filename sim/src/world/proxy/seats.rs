@@ -120,7 +120,10 @@ impl World {
                     self.proxy.mail.push_back((canceller, Mail::CancelOtherDone));
                 }
             }
-            Mail::CancelDone => {
+            Mail::CancelDone(node, delivered) => {
+                if !delivered {
+                    seat.session.handle_cancel_lost(node);
+                }
                 seat.cancels_out -= 1;
                 if seat.cancels_out == 0 {
                     for canceller in seat.cancellers.drain(..) {
@@ -174,7 +177,7 @@ impl World {
             } else if self.net.is_ended(pipe, Side::Near) {
                 seat.nodes.retain(|(known, _)| *known != node);
                 seat.session.handle_closed(Peer::Node(node), Closed::End, self.now);
-                self.net.close(pipe, Side::Near, self.now, &mut self.heap);
+                self.close_errand(pipe);
                 self.link_lost(node);
                 return true;
             }
@@ -352,7 +355,7 @@ impl World {
             self.net.close(pipe, Side::Far, self.now, &mut self.heap);
         }
         for (node, pipe) in seat.nodes {
-            self.net.close(pipe, Side::Near, self.now, &mut self.heap);
+            self.close_errand(pipe);
             self.link_lost(node);
         }
         let proxy = &mut self.proxy;
