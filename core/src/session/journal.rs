@@ -1,20 +1,21 @@
 //! What `log_client_messages` says about a client's message, in pgpool's words.
 
-use super::{Report, Session};
+use super::{Report, Session, SessionEvent};
 use crate::wire::tag::frontend;
 use crate::wire::{HEADER_BYTES, Header, split_cstr};
 use alloc::format;
 use alloc::string::String;
 
 impl Session {
-    /// Reports a client message that is being dealt with. `front` is as much of it as is there.
-    pub(super) fn report_client_message(&mut self, header: Header, front: &[u8]) {
+    /// Reports a client message that has been dealt with, in front of the events that came of it, which begin at
+    /// `position`. `front` is as much of the message as is there.
+    pub(super) fn report_client_message(&mut self, header: Header, front: &[u8], position: usize) {
         if !self.setup.report_messages {
             return;
         }
         let body = front.get(HEADER_BYTES..header.total.min(front.len())).unwrap_or_default();
         let (message, detail) = describe(header.tag, body);
-        self.report(Report::Message(message, detail));
+        self.events.insert(position, SessionEvent::Report(Report::Message(message, detail)));
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::Session;
 use super::SessionEvent;
-use super::port::{Ask, Target};
+use super::port::Target;
 use super::request::Step;
-use super::statements::{Portal, Summary};
+use super::statements::{Portal, Prepared, Summary, significant};
 use crate::sql::PoolReport;
 use crate::wire::build;
 use crate::wire::tag::backend;
@@ -153,11 +153,23 @@ impl Session {
         self.tell(&out);
     }
 
+    pub(super) fn local_parse(&mut self, name: &[u8], summary: Summary) -> Step {
+        if !self.is_quiet() {
+            return Step::Wait;
+        }
+        self.local_batch = true;
+        let prepared = Prepared { on: Target::NONE, summary, naming: None, source: Vec::new() };
+        self.statements.put(significant(name).into(), prepared);
+        self.say(backend::PARSE_COMPLETE);
+        Step::Drop
+    }
+
     pub(super) fn local_bind(&mut self, portal: &[u8], summary: Summary) -> Step {
         if !self.is_quiet() {
             return Step::Wait;
         }
-        self.statements.bound(portal, Portal { on: Target::NONE, summary, text: None });
+        self.local_batch = true;
+        self.statements.put_portal(significant(portal).into(), Portal { on: Target::NONE, summary, ..Portal::UNTOLD });
         self.say(backend::BIND_COMPLETE);
         Step::Drop
     }
@@ -171,12 +183,12 @@ impl Session {
     }
 
     /// Describe or Close of a statement or portal that pgconvoy answers itself.
-    pub(super) fn local_named(&mut self, ask: Ask, kind: u8, name: &[u8], report: PoolReport) -> Step {
+    pub(super) fn local_named(&mut self, closes: bool, of_portal: bool, name: &[u8], report: PoolReport) -> Step {
         if !self.is_quiet() {
             return Step::Wait;
         }
-        if ask == Ask::Close {
-            if kind == b'P' {
+        if closes {
+            if of_portal {
                 self.statements.portal_closed(name);
             } else {
                 self.statements.closed(name);
@@ -185,7 +197,7 @@ impl Session {
             return Step::Drop;
         }
         let mut out = Vec::new();
-        if kind == b'S' {
+        if !of_portal {
             build::message(&mut out, backend::PARAMETER_DESCRIPTION, |out| out.extend_from_slice(&[0, 0]));
         }
         build::text_row_description(&mut out, columns(report).iter().copied());

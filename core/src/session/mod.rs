@@ -38,9 +38,8 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use core::cell::RefCell;
 use login::Phase;
-use port::{Port, Rest, Target};
-use settle::Afterwards;
-use statements::Statements;
+use port::{Port, Rest, Skipped, Target};
+use statements::{Naming, Statements};
 
 /// Ports of a session: the main one, and one for balanced reads.
 const PORTS: usize = 2;
@@ -234,7 +233,7 @@ pub struct Session {
     events: VecDeque<SessionEvent>,
     /// The batch of extended messages failed: messages are skipped up to Sync.
     skipping: bool,
-    /// A standby was lost in the middle of a batch, all it owed being answered: the batch's next message is told so.
+    /// What was under way of a batch is lost with a standby: its next message is answered with this.
     broken_batch: Option<Box<Fault>>,
     /// The transaction has written: it stays on the main port.
     wrote: bool,
@@ -244,14 +243,16 @@ pub struct Session {
     stateful: bool,
     /// The batch has changed transaction state on the main port alone: what follows in it belongs there.
     alone: bool,
+    /// Messages of the batch were answered by pgconvoy itself, and no Sync has come since.
+    local_batch: bool,
+    /// A request went to both ports since the last time that nothing was outstanding.
+    both_asked: bool,
     /// What the outstanding request means for prepared statements.
-    afterwards: Option<Afterwards>,
+    afterwards: Option<Rc<Naming>>,
     /// The client has seen an error since the last request that changes state.
     loud_error: bool,
     /// A reply from a lost standby was replaced by an error: the block must not go on elsewhere.
     lost_reply: bool,
-    /// What was under way of a batch is lost with a standby: its next message is answered with this.
-    lost_batch: Option<Box<Fault>>,
     /// The load-balance node's link has been offered back.
     releasing: bool,
     /// Notices of pgconvoy's own, on their way to the client.
@@ -302,7 +303,8 @@ impl Session {
             afterwards: None,
             loud_error: false,
             lost_reply: false,
-            lost_batch: None,
+            local_batch: false,
+            both_asked: false,
             releasing: false,
             notices: Vec::new(),
             committing: false,
@@ -502,7 +504,12 @@ impl Session {
     /// What must hold between any two calls.
     pub fn invariants(&self) {
         self.client.queue.invariants();
-        self.statements.invariants();
+        let owed = self.ports.iter().enumerate().filter_map(|(position, port)| Some((position, port.as_ref()?)));
+        self.statements.invariants(owed.filter(|(_, port)| !port.transparent).map(|(position, port)| {
+            let mut names = Skipped::default();
+            port.owed.iter().for_each(|owed| names.count(*owed));
+            (position, names)
+        }));
         assert!(self.client.held.len() <= 2 * HELD_INPUT_BYTES, "client input piled up");
         for port in self.ports.iter().flatten() {
             port.queue.invariants();

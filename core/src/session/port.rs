@@ -4,8 +4,10 @@ use crate::limits::{PENDING_REQUESTS, WRITE_QUEUE_BYTES};
 use crate::link::Link;
 use crate::node::NodeId;
 use crate::sql::Dialect;
-use crate::wire::WriteQueue;
+use crate::wire::tag::frontend;
+use crate::wire::{WriteQueue, build};
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use bytes::BytesMut;
 
 /// A set of a session's ports, as bits by position. Position 0 is the main port.
@@ -17,6 +19,10 @@ impl Target {
     pub(super) const MAIN: Self = Self(1);
     pub(super) const BALANCE: Self = Self(2);
     pub(super) const BOTH: Self = Self(3);
+
+    pub(super) const fn only(position: usize) -> Self {
+        Self(1 << position)
+    }
 
     pub(super) const fn has(self, position: usize) -> bool {
         self.0 & (1 << position) != 0
@@ -32,6 +38,11 @@ impl Target {
 
     pub(super) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The main port where no other is left.
+    pub(super) const fn or_main(self) -> Self {
+        if self.is_empty() { Self::MAIN } else { self }
     }
 
     /// The port whose replies the client sees.
@@ -57,8 +68,14 @@ pub(super) enum Ask {
     Describe,
     /// Execute: rows up to CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
-    /// Close: CloseComplete.
+    /// Close of a statement: CloseComplete.
     Close,
+    /// Close of a portal: CloseComplete.
+    ClosePortal,
+    /// A Parse of pgconvoy's own, of a statement that another port knows: ParseComplete.
+    Prepare,
+    /// A Parse of pgconvoy's own that fails, and with it the batch.
+    Fail,
     /// Sync: ReadyForQuery.
     Sync,
     /// FunctionCall: its response and ReadyForQuery.
@@ -67,12 +84,25 @@ pub(super) enum Ask {
     CopyEnd,
     /// A Query of pgconvoy's own that ends a transaction block, whatever the answer.
     Abort,
+    /// A Close of pgconvoy's own, whose CloseComplete tells that everything before it has been answered.
+    Probe,
 }
 
 impl Ask {
     /// True for the messages of the extended protocol that an error makes the backend skip, up to Sync.
     pub(super) const fn is_extended(self) -> bool {
-        matches!(self, Self::Parse | Self::Bind | Self::Describe | Self::Execute | Self::Close)
+        use Ask::{Bind, Close, ClosePortal, Describe, Execute, Fail, Parse, Prepare};
+        matches!(self, Parse | Bind | Describe | Execute | Close | ClosePortal | Prepare | Fail)
+    }
+
+    /// True for the messages that give or take the name of a portal.
+    pub(super) const fn names_portal(self) -> bool {
+        matches!(self, Self::Bind | Self::ClosePortal)
+    }
+
+    /// True for the messages that give or take the name of a statement.
+    pub(super) const fn names_statement(self) -> bool {
+        matches!(self, Self::Parse | Self::Prepare | Self::Close)
     }
 
     /// True when ReadyForQuery ends the reply.
@@ -88,6 +118,29 @@ pub(super) struct Owed {
     pub ask: Ask,
     /// True when the client sees the reply; otherwise it is only counted.
     pub relay: bool,
+}
+
+impl Owed {
+    /// True when a name changes with the answer.
+    pub(super) fn names(self) -> bool {
+        (self.relay || self.ask == Ask::Prepare) && (self.ask.names_portal() || self.ask.names_statement())
+    }
+}
+
+/// Messages that a backend has skipped, of those that would have changed a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Skipped {
+    /// Names of statements.
+    pub statements: usize,
+    /// Names of portals.
+    pub portals: usize,
+}
+
+impl Skipped {
+    pub(super) fn count(&mut self, owed: Owed) {
+        self.statements += usize::from(owed.names() && owed.ask.names_statement());
+        self.portals += usize::from(owed.names() && owed.ask.names_portal());
+    }
 }
 
 /// The rest of a message whose first part has gone by.
@@ -114,14 +167,18 @@ pub(super) struct Port {
     pub rest: Rest,
     /// Messages of the extended protocol went there since the last Sync.
     pub unsynced: bool,
+    /// The batch has failed there: the backend skips what comes, up to Sync.
+    pub failed: bool,
     /// A Flush went there since the last message that owes a reply.
     pub flushed: bool,
     /// The backend reads COPY data.
     pub copy_in: bool,
-    /// A Sync was sent into a copy: a ReadyForQuery that nobody waits for may answer it.
+    /// A Sync was sent into a copy, where the backend ignores it, unless the copy fails before it is read.
     pub swallowed_sync: bool,
-    /// Replies and requests can no longer be matched for sure, because a copy failed while more had been sent than
-    /// its data: everything passes unlooked at from here on, and the connection is closed with the session.
+    /// Such a copy has failed: the Sync may still be answered, or not. A probe tells.
+    pub in_doubt: bool,
+    /// Replies and requests can no longer be matched for sure, because more than a copy's data was sent into it:
+    /// everything passes unlooked at from here on, and the connection is closed with the session.
     pub transparent: bool,
     /// A fatal error came by: the backend closes the connection.
     pub dying: bool,
@@ -129,7 +186,9 @@ pub(super) struct Port {
     pub cancelled: bool,
     /// A request to cancel may still reach the backend at any time.
     pub tainted: bool,
-    /// A reply that the client did not see was an error.
+    /// An error came by since the last time that nothing was outstanding.
+    pub erred: bool,
+    /// Such an error answered what the client did not see the answer to.
     pub silent_error: bool,
     /// Nothing more is asked there: it is let go once nothing is owed.
     pub leaving: bool,
@@ -148,13 +207,16 @@ impl Port {
             owed: VecDeque::new(),
             rest: Rest::default(),
             unsynced: false,
+            failed: false,
             flushed: false,
             copy_in: false,
             swallowed_sync: false,
+            in_doubt: false,
             transparent: false,
             dying: false,
             cancelled: false,
             tainted: false,
+            erred: false,
             silent_error: false,
             leaving: false,
             dialect,
@@ -172,6 +234,7 @@ impl Port {
             self.unsynced = true;
         } else if ask == Ask::Sync {
             self.unsynced = false;
+            self.failed = false;
         }
     }
 
@@ -184,17 +247,18 @@ impl Port {
     }
 
     /// An error ended a message of the extended protocol: the backend skips what was sent up to the next Sync.
-    /// Tells whether that Sync has been sent, and how many Parse messages of the client's were skipped.
-    pub(super) fn skip_to_sync(&mut self) -> (bool, usize) {
-        let mut parses = 0;
-        while let Some(owed) = self.owed.front() {
+    /// Tells which names are not changed by it; the message at the front is the one that failed.
+    pub(super) fn skip_to_sync(&mut self) -> Skipped {
+        let mut skipped = Skipped::default();
+        while let Some(owed) = self.owed.front().copied() {
             if owed.ask == Ask::Sync {
-                return (true, parses);
+                return skipped;
             }
-            parses += usize::from(owed.ask == Ask::Parse && owed.relay);
+            skipped.count(owed);
             self.owed.pop_front();
         }
-        (false, parses)
+        self.failed = true;
+        skipped
     }
 
     /// The backend starts to read COPY data: it swallows what was sent behind the statement, up to the end of the
@@ -221,10 +285,38 @@ impl Port {
         self.owed.clear();
     }
 
-    /// A Sync went into a copy, where the backend ignores it, unless the copy failed just before.
+    /// A Sync goes into a copy.
     pub(super) fn sync_swallowed(&mut self) {
         self.swallowed_sync = true;
         self.unsynced = true;
+    }
+
+    /// The copy into which a Sync went has failed. Returns false where what was sent behind makes it hopeless to tell
+    /// whether that Sync is answered.
+    pub(super) fn doubt(&mut self) -> bool {
+        self.swallowed_sync = false;
+        self.in_doubt = self.owed.iter().skip(1).all(|owed| matches!(owed.ask, Ask::Sync | Ask::CopyEnd));
+        self.in_doubt
+    }
+
+    /// Asks for a reply that tells the end of those that are in doubt.
+    pub(super) fn probe(&mut self) {
+        if self.owed.iter().any(|owed| owed.ask == Ask::Probe) {
+            return;
+        }
+        let mut out = Vec::new();
+        build::message(&mut out, frontend::CLOSE, |out| out.extend_from_slice(b"Ppgconvoy\0"));
+        build::bare(&mut out, frontend::SYNC);
+        self.queue.push(out.into());
+        self.asked(Ask::Probe, false);
+        self.asked(Ask::Sync, false);
+    }
+
+    /// True when a client's message with this tag would make it hopeless to tell which replies are still to come.
+    pub(super) fn must_tell_first(&self, tag: u8) -> bool {
+        let syncs = tag == frontend::SYNC && self.owed.back().is_none_or(|owed| owed.ask != Ask::Sync);
+        let copied = self.swallowed_sync && !self.copy_in && !syncs;
+        (self.in_doubt || copied) && !self.owed.is_empty()
     }
 
     /// True when as many replies are owed as may be.
@@ -249,8 +341,8 @@ impl Port {
 
     /// True when the connection may serve another session after washing (I03, I14).
     pub(super) fn is_reusable(&self) -> bool {
-        let settled =
-            !self.unsynced && !self.copy_in && !self.cancelled && !self.tainted && !self.transparent && !self.dying;
+        let settled = !self.unsynced && !self.copy_in && !self.in_doubt && !self.transparent;
+        let settled = settled && !self.cancelled && !self.tainted && !self.dying;
         self.is_quiet() && settled && self.queue.is_empty()
     }
 }

@@ -138,7 +138,7 @@ impl Session {
 
     /// Judges a message that is no row. `front` is as much of it as is there.
     fn judge(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
-        use Ask::{Abort, Bind, Close, Describe, Execute, FunctionCall, Parse, Query};
+        use Ask::{Abort, Bind, Close, ClosePortal, Describe, Execute, FunctionCall, Parse, Prepare, Probe, Query};
         let whole = front.len() == header.total;
         match header.tag {
             backend::ERROR_RESPONSE => return Ok(self.judge_error(position, header, front)),
@@ -163,9 +163,9 @@ impl Session {
             }
         }
         let done = match (header.tag, owed.ask) {
-            (backend::PARSE_COMPLETE, Parse)
+            (backend::PARSE_COMPLETE, Parse | Prepare)
             | (backend::BIND_COMPLETE, Bind)
-            | (backend::CLOSE_COMPLETE, Close)
+            | (backend::CLOSE_COMPLETE, Close | ClosePortal | Probe)
             | (backend::ROW_DESCRIPTION | backend::NO_DATA, Describe)
             | (backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::PORTAL_SUSPENDED, Execute) => true,
             (backend::PARAMETER_DESCRIPTION, Describe)
@@ -180,9 +180,11 @@ impl Session {
         };
         if done {
             port.answered();
+            // A copy that has succeeded has read all that was sent into it.
+            port.swallowed_sync &= owed.ask != Execute;
         }
-        if owed.ask == Parse && owed.relay {
-            self.statements.parse_succeeded();
+        if owed.names() {
+            self.statements.confirmed(position, owed.ask);
         }
         Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
     }
@@ -218,11 +220,6 @@ impl Session {
         }
         let Some(port) = &mut self.ports[position] else { return Verdict::Drop };
         let head = ErrorHead::parse(&front[HEADER_BYTES..]);
-        if port.swallowed_sync {
-            // Did the backend fail before it read that Sync, or after? Nobody can tell from here.
-            port.turn_transparent();
-            return Verdict::Relay;
-        }
         port.copy_in = false;
         if head.fatal {
             port.dying = true;
@@ -232,25 +229,32 @@ impl Session {
         let Some(owed) = port.owed.front().copied() else {
             return if position == MAIN { Verdict::Relay } else { Verdict::Drop };
         };
+        port.erred = true;
+        if port.swallowed_sync && !port.doubt() {
+            port.turn_transparent();
+            self.statements.port_gone(position);
+            return Verdict::Relay;
+        }
         if owed.ask == Ask::Abort {
             return Verdict::Drop;
         }
         let mut relay = owed.relay;
         if owed.ask.is_extended() {
             relay |= port.owed.iter().take_while(|owed| owed.ask != Ask::Sync).any(|owed| owed.relay);
-            let (synced, parses) = port.skip_to_sync();
-            if relay && !synced {
-                self.skipping = true;
+            if owed.names() {
+                self.statements.failed(position, owed.ask);
             }
-            self.statements.parses_failed(parses);
+            port.owed.pop_front();
+            let skipped = port.skip_to_sync();
+            self.statements.skipped(position, &skipped);
+            self.skipping |= relay && port.failed;
         }
         if relay {
             self.loud_error = true;
-            Verdict::Relay
-        } else {
-            port.silent_error = true;
-            Verdict::Drop
+            return Verdict::Relay;
         }
+        port.silent_error |= owed.ask != Ask::Fail;
+        Verdict::Drop
     }
 
     fn judge_ready(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
@@ -262,18 +266,26 @@ impl Session {
             Some(&[byte]) => TransactionStatus::from_byte(byte).ok_or("an unknown transaction status")?,
             _ => return Err("a ReadyForQuery of the wrong length"),
         };
+        port.link.status = status;
         match port.owed.front().copied() {
             Some(owed) if owed.ask.ends_ready() => {
-                port.link.status = status;
                 port.copy_in = false;
                 port.swallowed_sync = false;
                 port.answered();
+                if port.in_doubt && owed.relay {
+                    port.probe();
+                }
+                port.in_doubt &= owed.relay;
                 Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
             }
-            _ if port.swallowed_sync => {
-                // The answer to a Sync that was taken for part of a copy which had just failed.
-                port.turn_transparent();
-                port.link.status = status;
+            front if port.in_doubt && front.is_none_or(|owed| owed.ask == Ask::Probe) => {
+                // The Sync that went into the copy was not part of it.
+                if front.is_none() {
+                    port.unsynced = false;
+                    port.failed = false;
+                    self.skipping = false;
+                    port.probe();
+                }
                 Ok(Verdict::Relay)
             }
             _ => Err("a ReadyForQuery that nobody asked for"),
@@ -321,7 +333,7 @@ impl Session {
         if position == MAIN {
             return self.main_gone(&port, why);
         }
-        self.statements.port_gone(Target::BALANCE);
+        self.statements.port_gone(BALANCE);
         self.last = Target::MAIN;
         if self.mid_client == Some(BALANCE) || (self.client.rest.bytes > 0 && self.client.rest_to == Target::BALANCE) {
             // Half a message is with the client or with the standby: neither can be brought back into step.
@@ -367,21 +379,14 @@ impl Session {
                 failed = false;
             }
         }
-        if port.unsynced && !failed && !self.lost_reply {
-            // Portals and the snapshot of the open batch are gone, though no answer is owed.
-            self.lost_batch = Some(Box::new(standby_gone(port, why)));
-        }
         self.skipping |= failed;
         if port.unsynced && !self.skipping {
+            // Portals and the snapshot of the open batch are gone, though no answer is owed.
             self.broken_batch = Some(Box::new(standby_gone(port, why)));
         }
-        let parses = port.owed.iter().filter(|owed| owed.relay && owed.ask == Ask::Parse).count();
-        self.statements.parses_failed(parses);
         self.tell(&out);
     }
-}
 
-impl Session {
     /// Tells the client, in the middle of a batch, that the standby which had the first part of it is gone.
     pub(super) fn break_batch(&mut self, fault: &Fault) {
         let mut out = Vec::new();

@@ -1,14 +1,14 @@
 //! What the client sends: each message is understood as far as routing needs, and sent on untouched.
 
 use super::port::{Ask, Target};
-use super::settle::Afterwards;
-use super::statements::{Portal, Summary};
+use super::settle::ABORT_BLOCK;
+use super::statements::{Naming, Portal, Summary};
 use super::{BALANCE, MAIN, Report, Session};
 use crate::fault::Fault;
 use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
-use crate::sql::{self, Effect};
+use crate::sql;
 use crate::wire::build;
-use crate::wire::tag::{backend, frontend};
+use crate::wire::tag::frontend;
 use crate::wire::{HEADER_BYTES, Header, TransactionStatus, split_cstr};
 use alloc::format;
 use alloc::string::String;
@@ -21,15 +21,18 @@ pub(super) enum Step {
     More,
     /// Replies must come first.
     Wait,
-    /// It goes to these ports; `before` goes in front of it, to its own ports.
-    Forward { to: Target, before: Option<(Target, Bytes)> },
+    /// It goes to these ports; what stands in `before` goes in front of it, each to its own ports.
+    Forward { to: Target, before: Vec<(Target, Bytes)> },
     /// It goes nowhere.
     Drop,
 }
 
+/// The name in the Parse that makes a batch fail. It is never given to a statement.
+const ABORT_NAME: &str = "pgconvoy";
+
 impl Step {
     const fn to(to: Target) -> Self {
-        Self::Forward { to, before: None }
+        Self::Forward { to, before: Vec::new() }
     }
 }
 
@@ -102,9 +105,10 @@ impl Session {
                     break;
                 }
             };
+            let reports = self.events.len();
             let step = self.consider(header, front);
             if matches!(step, Ok(Step::Forward { .. } | Step::Drop)) {
-                self.report_client_message(header, front);
+                self.report_client_message(header, front, reports);
             }
             match step {
                 Ok(Step::More) => break,
@@ -115,7 +119,7 @@ impl Session {
                     break;
                 }
                 Ok(Step::Forward { to, before }) => {
-                    if let Some((ports, message)) = before {
+                    for (ports, message) in before {
                         self.cut(&mut run, input);
                         self.send(ports, &message);
                     }
@@ -208,16 +212,8 @@ impl Session {
         if skipped {
             return Ok(Step::Drop);
         }
-        if let Some(fault) = self.lost_batch.take()
-            && !matches!(header.tag, frontend::SYNC | frontend::TERMINATE)
-        {
-            let mut out = Vec::new();
-            build::error(&mut out, build::Severity::Error, &fault);
-            self.tell(&out);
-            self.skipping = true;
-            return Ok(Step::Drop);
-        }
-        if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(|port| port.is_full()) {
+        let must_wait = |port: &super::Port| port.is_full() || port.must_tell_first(header.tag);
+        if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(|port| must_wait(port)) {
             return Ok(Step::Wait);
         }
         if self.in_copy() && header.tag != frontend::TERMINATE {
@@ -226,7 +222,9 @@ impl Session {
         if matches!(header.tag, frontend::SYNC | frontend::QUERY | frontend::FUNCTION_CALL) {
             self.broken_batch = None;
         }
-        if !matches!(header.tag, frontend::FLUSH | frontend::TERMINATE) && self.broken_batch.is_some() {
+        let ignored =
+            matches!(header.tag, frontend::FLUSH | frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL);
+        if !ignored && header.tag != frontend::TERMINATE && self.broken_batch.is_some() {
             if !self.is_quiet() {
                 return Ok(Step::Wait);
             }
@@ -241,7 +239,7 @@ impl Session {
             frontend::PARSE => self.consider_parse(header, front),
             frontend::BIND => self.consider_bind(header, front),
             frontend::FUNCTION_CALL => Ok(self.consider_function_call()),
-            frontend::COPY_DATA => Ok(Step::to(Target(1 << self.last.speaker()))),
+            frontend::COPY_DATA => Ok(Step::to(Target::only(self.last.speaker()))),
             frontend::SYNC => Ok(self.consider_sync()),
             frontend::FLUSH => Ok(self.consider_flush(header)),
             // The rest is short and looked at whole.
@@ -250,7 +248,7 @@ impl Session {
                 (frontend::DESCRIBE | frontend::CLOSE, Some(body)) => Ok(self.consider_named(header.tag, body)),
                 (frontend::EXECUTE, Some(body)) => Ok(self.consider_execute(body)),
                 (frontend::COPY_DONE | frontend::COPY_FAIL, Some(_)) => {
-                    let to = Target(1 << self.last.speaker());
+                    let to = Target::only(self.last.speaker());
                     self.note_asked(to, Ask::CopyEnd);
                     Ok(Step::to(to))
                 }
@@ -277,7 +275,7 @@ impl Session {
                 _ => port.turn_transparent(),
             }
         }
-        Step::to(Target(1 << position))
+        Step::to(Target::only(position))
     }
 
     /// Nothing is matched any more: everything goes to the main port.
@@ -303,6 +301,10 @@ impl Session {
         if !long && front.len() < header.total {
             return Ok(Step::More);
         }
+        if self.is_in_batch() && !self.is_quiet() {
+            // If the batch fails, the backend skips the query.
+            return Ok(Step::Wait);
+        }
         let text = if long { None } else { split_cstr(&front[HEADER_BYTES..header.total]).map(|(text, _)| text) };
         let analysis = text.map(|text| sql::analyze(text, self.dialect()));
         let summary = analysis.as_ref().map_or(Summary::UNKNOWN, Summary::of);
@@ -314,32 +316,36 @@ impl Session {
             self.show(kind, super::local::Mode::Query);
             return Ok(Step::Drop);
         }
-        let to = self.choose_by_effect(&summary, analysis.as_ref().map(|analysis| &analysis.effect));
+        let naming = analysis.as_ref().and_then(|analysis| Naming::of(&analysis.effect));
+        let to = self.choose_named(&summary, naming.as_deref());
         if !self.may_send(to) {
             return Ok(Step::Wait);
         }
-        if let Some(analysis) = &analysis {
-            self.afterwards = Afterwards::of(&analysis.effect);
+        let summary = self.executed(&summary, naming.as_deref());
+        let mut before = Vec::new();
+        if let Some(Naming::Executes { name, .. }) = naming.as_deref() {
+            self.bring(name, to, &mut before);
         }
+        for (ports, message) in &mut before {
+            // The Parse is a batch of its own: a failed one would make the backend skip the query.
+            let mut batch = message.to_vec();
+            build::bare(&mut batch, frontend::SYNC);
+            *message = batch.into();
+            for position in ports.positions() {
+                if let Some(port) = &mut self.ports[position] {
+                    port.asked(Ask::Sync, false);
+                }
+            }
+        }
+        self.local_batch = false;
+        self.afterwards = naming;
         self.statements.query_ran();
         self.report_statement("", text);
         self.report_sent(to, "", text);
         self.note_sent(&summary, to);
         self.note_asked(to, Ask::Query);
         self.last = to;
-        Ok(Step::to(to))
-    }
-
-    /// Statements that name prepared ones go where those are.
-    fn choose_by_effect(&self, summary: &Summary, effect: Option<&Effect<'_>>) -> Target {
-        let Some(Effect::Deallocate { name } | Effect::Execute { name, .. }) = effect else {
-            return self.choose(summary);
-        };
-        let name: Vec<u8> = name.bytes().collect();
-        match self.statements.statement(&name) {
-            Some((on, ..)) if !on.is_empty() && self.ports[BALANCE].is_some() => on,
-            _ => Target::MAIN,
-        }
+        Ok(Step::Forward { to, before })
     }
 
     fn consider_parse(&mut self, header: Header, front: &[u8]) -> Result<Step, Fault> {
@@ -353,35 +359,55 @@ impl Session {
         let analysis = text.map(|text| sql::analyze(text, self.dialect()));
         let summary = analysis.as_ref().map_or(Summary::UNKNOWN, Summary::of);
         if summary.local.is_some() {
-            if !self.is_quiet() {
-                return Ok(Step::Wait);
-            }
-            self.statements.parsed(name, Target::NONE, summary, None);
-            self.say(backend::PARSE_COMPLETE);
-            return Ok(Step::Drop);
+            return Ok(self.local_parse(name, summary));
         }
+        let naming = analysis.as_ref().and_then(|analysis| Naming::of(&analysis.effect));
+        let source = Some(&front[..header.total.min(front.len())]).filter(|_| !long && self.keeps_statements());
         // A name in use is refused where it is in use.
-        let in_use = Some(name).filter(|name| !name.is_empty()).and_then(|name| self.statements.statement(name));
-        let in_use = in_use.map(|(on, ..)| on).filter(|on| !on.is_empty());
-        let effect = analysis.as_ref().map(|analysis| &analysis.effect);
-        let to = in_use.unwrap_or_else(|| self.choose_by_effect(&summary, effect));
+        let known = if name.is_empty() { None } else { self.statements.statement(name) };
+        let to = match known {
+            Some((on, _)) => on.or_main(),
+            None => self.choose_named(&summary, naming.as_deref()),
+        };
+        // What cannot be brought to the primary later is there from the start.
+        let stays = self.statements.has_room(name, source.map_or(0, <[u8]>::len));
+        let to = if stays || known.is_some() { to } else { to.with(Target::MAIN) };
         if !self.may_send(to) {
             return Ok(Step::Wait);
         }
-        if in_use.is_none() {
-            let source = Some(&front[..header.total.min(front.len())]).filter(|_| !long && self.keeps_statements());
-            self.statements.parsed(name, to, summary, source);
+        let mut before = Vec::new();
+        if known.is_some() {
+            self.bring(name, to, &mut before);
         }
-        self.statements.parse_sent(Some(name).filter(|_| in_use.is_none()));
+        if let Some(Naming::Executes { name, .. }) = naming.as_deref() {
+            self.bring(name, to, &mut before);
+        }
+        self.statements.parse_sent(name, to, (summary, naming), source);
         self.report_sent(to, "Parse: ", text);
         self.note_asked(to, Ask::Parse);
         self.last = to;
-        Ok(Step::to(to))
+        Ok(Step::Forward { to, before })
     }
 
     /// Statements are kept when another port may need them, or their text is reported again when they run.
     fn keeps_statements(&self) -> bool {
         self.ports[BALANCE].is_some() || self.reports_per_node()
+    }
+
+    /// Gives a statement to those of `to` that do not know it: `before` is what must be sent in front.
+    fn bring(&mut self, name: &[u8], to: Target, before: &mut Vec<(Target, Bytes)>) {
+        let Some((on, known)) = self.statements.statement(name).filter(|(_, known)| known.has_source()) else { return };
+        let missing = to.without(on);
+        if missing.is_empty() {
+            return;
+        }
+        before.push((missing, Bytes::copy_from_slice(&known.source)));
+        for position in missing.positions() {
+            if let Some(port) = &mut self.ports[position] {
+                port.asked(Ask::Prepare, false);
+                self.statements.brought(name, position);
+            }
+        }
     }
 
     fn consider_bind(&mut self, header: Header, front: &[u8]) -> Result<Step, Fault> {
@@ -396,41 +422,36 @@ impl Session {
             }
             return Ok(Step::More);
         };
-        let Some((on, summary, source)) = self.statements.statement(name) else {
-            return Ok(self.ask(Target::MAIN, Ask::Bind, |session, to| {
-                let portal_state = Portal { on: to, summary: Summary::UNTOLD, text: None };
-                session.statements.bound(portal, portal_state);
-                session.report_sent(to, "Bind: ", Some(b""));
+        let Some((on, known)) = self.statements.statement(name) else {
+            return Ok(self.ask(Target::MAIN, Ask::Bind, |session, on| {
+                session.statements.bind_sent(portal, Portal { on, ..Portal::UNTOLD });
+                session.report_sent(on, "Bind: ", Some(b""));
             }));
         };
-        if summary.local.is_some() {
+        if known.summary.local.is_some() {
+            let summary = known.summary;
             return Ok(self.local_bind(portal, summary));
         }
-        let wanted = self.choose(&summary);
-        let (to, before) = match (wanted.without(on).is_empty(), source) {
-            (true, _) => (wanted, None),
-            (false, Some(source)) => (wanted, Some((wanted.without(on), Bytes::copy_from_slice(source)))),
-            (false, None) if on.is_empty() => (Target::MAIN, None),
-            (false, None) => (on, None),
-        };
+        let wanted = self.choose_named(&known.summary, known.naming.as_deref());
+        let mut to = known.within_reach(on, wanted);
+        if !self.statements.has_room_for_portal(portal) {
+            // It is looked for on the primary when it is not found here.
+            to = Target::MAIN;
+        }
         if !self.may_send(to) {
             return Ok(Step::Wait);
         }
-        let text = source.filter(|_| self.reports_per_node()).map(parse_text);
-        if let Some((more, _)) = &before {
-            let more = *more;
-            for position in more.positions() {
-                if let Some(port) = &mut self.ports[position] {
-                    port.asked(Ask::Parse, false);
-                }
-            }
-            // In a failed block the statement is refused there, and is given again another time.
-            if self.transaction_status() != TransactionStatus::Failed {
-                self.statements.also_on(name, more);
-            }
+        let naming = known.naming.clone();
+        let summary = self.executed(&known.summary, naming.as_deref());
+        let text = Some(&known.source).filter(|_| known.has_source() && self.reports_per_node());
+        let text = text.map(|source| parse_text(source));
+        let mut before = Vec::new();
+        if let Some(Naming::Executes { name, .. }) = naming.as_deref() {
+            self.bring(name, to, &mut before);
         }
+        self.bring(name, to, &mut before);
         self.report_sent(to, "Bind: ", text.as_deref());
-        self.statements.bound(portal, Portal { on: to, summary, text: text.map(Into::into) });
+        self.statements.bind_sent(portal, Portal { on: to, summary, naming, text: text.map(Into::into) });
         self.note_asked(to, Ask::Bind);
         self.last = to;
         Ok(Step::Forward { to, before })
@@ -444,12 +465,9 @@ impl Session {
         if let Some(kind) = portal.summary.local {
             return self.local_execute(kind);
         }
-        let to = if portal.on.is_empty() { Target::MAIN } else { portal.on };
-        let names = portal.summary.names;
-        self.ask(to, Ask::Execute, |session, to| {
-            if names {
-                // Which names are gone now is not told by this message: all of them may be.
-                session.afterwards = Some(Afterwards::ForgetAll);
+        self.ask(portal.on.or_main(), Ask::Execute, |session, to| {
+            if portal.naming.is_some() {
+                session.afterwards = portal.naming.clone();
             }
             session.report_sent(to, "Execute: ", portal.text.as_deref());
             session.note_sent(&portal.summary, to);
@@ -458,56 +476,47 @@ impl Session {
 
     /// Describe and Close, of a statement or a portal.
     fn consider_named(&mut self, tag: u8, body: &[u8]) -> Step {
-        let ask = if tag == frontend::CLOSE { Ask::Close } else { Ask::Describe };
-        let letter = if tag == frontend::CLOSE { "C message" } else { "D message" };
-        let Some((&kind, rest)) = body.split_first() else { return self.malformed(ask) };
-        let Some((name, _)) = split_cstr(rest) else { return self.malformed(ask) };
-        let (on, local) = if kind == b'P' {
+        let closes = tag == frontend::CLOSE;
+        let letter = if closes { "C message" } else { "D message" };
+        let named = body.split_first().and_then(|(kind, rest)| Some((*kind, split_cstr(rest)?.0)));
+        let Some((kind, name)) = named else {
+            return self.malformed(if closes { Ask::Close } else { Ask::Describe });
+        };
+        let of_portal = kind == b'P';
+        let (on, local) = if of_portal {
             let portal = self.statements.portal(name);
             (portal.map(|portal| portal.on), portal.and_then(|portal| portal.summary.local))
         } else {
             let known = self.statements.statement(name);
-            (known.map(|(on, ..)| on), known.and_then(|(_, summary, _)| summary.local))
+            (known.map(|(on, _)| on), known.and_then(|(_, known)| known.summary.local))
         };
         if let Some(local) = local {
-            return self.local_named(ask, kind, name, local);
+            return self.local_named(closes, of_portal, name, local);
         }
-        if ask == Ask::Describe && kind == b'S' && on.is_some_and(Target::is_empty) {
-            return self.describe_elsewhere(name);
+        let mut to = on.unwrap_or_default().or_main();
+        let ask = match (closes, of_portal) {
+            (false, _) => Ask::Describe,
+            (true, true) => Ask::ClosePortal,
+            (true, false) => Ask::Close,
+        };
+        if !closes && !of_portal && to == Target::BOTH {
+            to = Target::only(self.last.speaker());
         }
-        let mut to = on.filter(|on| !on.is_empty()).unwrap_or(Target::MAIN);
-        if ask == Ask::Describe && kind == b'S' && to == Target::BOTH {
-            to = if to.has(self.last.speaker()) { Target(1 << self.last.speaker()) } else { Target::MAIN };
-        }
-        self.ask(to, ask, |session, to| {
-            if ask == Ask::Close && kind == b'P' {
-                session.statements.portal_closed(name);
-            } else if ask == Ask::Close {
-                session.statements.closed(name);
-            }
-            session.report_sent(to, "", Some(letter.as_bytes()));
-        })
-    }
-
-    /// Describes a statement whose only port is gone: the main port is given it first, if its text was kept.
-    fn describe_elsewhere(&mut self, name: &[u8]) -> Step {
-        let to = Target::MAIN;
         if !self.may_send(to) {
             return Step::Wait;
         }
-        let source = self.statements.statement(name).and_then(|(.., source)| source).map(Bytes::copy_from_slice);
-        if source.is_some() {
-            if let Some(port) = &mut self.ports[MAIN] {
-                port.asked(Ask::Parse, false);
-            }
-            if self.transaction_status() != TransactionStatus::Failed {
-                self.statements.also_on(name, to);
-            }
+        let mut before = Vec::new();
+        match ask {
+            Ask::Close => self.statements.close_sent(name, to),
+            Ask::ClosePortal => self.statements.portal_close_sent(name, to),
+            // A statement whose only port is gone is known again before it is described.
+            _ if !of_portal => self.bring(name, to, &mut before),
+            _ => {}
         }
-        self.report_sent(to, "", Some(b"D message"));
-        self.note_asked(to, Ask::Describe);
+        self.report_sent(to, "", Some(letter.as_bytes()));
+        self.note_asked(to, ask);
         self.last = to;
-        Step::Forward { to, before: source.map(|source| (to, source)) }
+        Step::Forward { to, before }
     }
 
     /// Sends a short message to `to`, unless replies must come first.
@@ -523,44 +532,71 @@ impl Session {
 
     /// A message that cannot be read goes to the primary, which says what is wrong with it.
     fn malformed(&mut self, ask: Ask) -> Step {
-        self.ask(Target::MAIN, ask, |session, _| {
-            if ask == Ask::Parse {
-                session.statements.parse_sent(None);
+        self.ask(Target::MAIN, ask, |session, to| {
+            if ask.names_statement() || ask.names_portal() {
+                session.statements.nothing_sent(ask, to);
             }
         })
     }
 
     fn consider_function_call(&mut self) -> Step {
+        if self.is_in_batch() && !self.is_quiet() {
+            return Step::Wait;
+        }
+        self.local_batch = false;
         self.ask(Target::MAIN, Ask::FunctionCall, |session, to| session.note_sent(&Summary::UNTOLD, to))
     }
 
-    /// Sync goes wherever the batch went; the client sees the last port's ReadyForQuery.
+    /// True between the first message of a batch and its Sync.
+    fn is_in_batch(&self) -> bool {
+        self.local_batch || self.ports.iter().flatten().any(|port| port.unsynced)
+    }
+
+    /// Sync goes wherever the batch went. If the batch failed on one port, it is made to fail on the others, for it is
+    /// one transaction; so what is under way on one must be known before the other is told to commit.
     fn consider_sync(&mut self) -> Step {
-        self.skipping = false;
+        let ports = self.ports.iter().flatten().filter(|port| port.unsynced).count();
+        let both_concerned = self.last == Target::BALANCE || (self.last == Target::MAIN && self.both_asked);
+        if ports > 1 && both_concerned && !self.is_quiet() {
+            return Step::Wait;
+        }
+        // A statement that is being brought is known for sure when the batch is over.
+        self.stateful |= self.statements.is_bringing();
+        self.local_batch = false;
+        let failed = core::mem::take(&mut self.skipping);
         let mut to = Target::NONE;
-        for (position, port) in self.ports.iter().enumerate() {
-            if port.as_ref().is_some_and(|port| port.unsynced) {
-                to = to.with(Target(1 << position));
+        let mut failing = Target::NONE;
+        for (position, port) in self.ports.iter_mut().enumerate() {
+            let Some(port) = port else { continue };
+            let part_of_it = port.unsynced || (failed && port.link.status == TransactionStatus::InBlock);
+            if part_of_it {
+                to = to.with(Target::only(position));
+            }
+            if part_of_it && failed && !port.failed {
+                failing = failing.with(Target::only(position));
+                port.asked(Ask::Fail, false);
             }
         }
         if to.is_empty() {
             // Nothing was asked since the last one, or pgconvoy answered it: in order behind what is outstanding.
-            to = if self.is_quiet() { Target::MAIN } else { Target(1 << self.last.speaker()) };
+            to = if self.is_quiet() { Target::MAIN } else { Target::only(self.last.speaker()) };
         }
-        let speaker = if to.has(self.last.speaker()) { self.last.speaker() } else { to.speaker() };
-        for position in to.positions() {
-            if let Some(port) = &mut self.ports[position] {
-                port.asked(Ask::Sync, position == speaker);
-            }
+        let mut before = Vec::new();
+        if !failing.is_empty() {
+            let mut parse = Vec::new();
+            build::parse(&mut parse, ABORT_NAME, ABORT_BLOCK);
+            before.push((failing, parse.into()));
         }
-        self.last = Target(1 << speaker);
-        Step::to(to)
+        self.note_asked(to, Ask::Sync);
+        self.last = Target::only(to.speaker());
+        Step::Forward { to, before }
     }
 
     fn consider_flush(&mut self, header: Header) -> Step {
-        let to = Target(1 << self.last.speaker());
+        let to = Target::only(self.last.speaker());
         if header.total > HEADER_BYTES {
             // A Flush has no body: the backend answers with an error and skips what follows, up to Sync.
+            self.statements.nothing_sent(Ask::Close, to);
             self.note_asked(to, Ask::Close);
         }
         if let Some(port) = &mut self.ports[to.speaker()] {

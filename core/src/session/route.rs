@@ -1,7 +1,7 @@
 //! Where a statement goes: a pure function of what it does and where the session stands.
 
 use super::port::Target;
-use super::statements::Summary;
+use super::statements::{Naming, Summary};
 use super::{BALANCE, MAIN, Report, Session};
 use crate::sql::{Hazards, Route};
 use crate::wire::TransactionStatus;
@@ -33,6 +33,30 @@ impl Session {
         }
     }
 
+    /// Where a statement that has to do with prepared ones goes now: to where those are, or can be brought.
+    pub(super) fn choose_named(&self, summary: &Summary, naming: Option<&Naming>) -> Target {
+        let known = |name| self.statements.statement(name).filter(|(on, known)| !on.is_empty() || known.has_source());
+        match naming {
+            None | Some(Naming::DeallocatesAll) => self.choose(summary),
+            Some(Naming::Executes { name, .. }) => known(name).map_or(Target::MAIN, |(on, known)| {
+                let wanted = self.choose(&self.executed(summary, naming));
+                known.within_reach(on, wanted)
+            }),
+            Some(Naming::Prepares(name) | Naming::Deallocates(name)) => {
+                known(name).map_or(Target::MAIN, |(on, _)| on.or_main())
+            }
+        }
+    }
+
+    /// What a statement does: an `EXECUTE` does what was prepared. One level deep, for they may name themselves.
+    pub(super) fn executed(&self, summary: &Summary, naming: Option<&Naming>) -> Summary {
+        let Some(Naming::Executes { name, plain_arguments: true }) = naming else { return *summary };
+        match self.statements.statement(name) {
+            Some((_, known)) if known.naming.is_none() => known.summary,
+            _ => *summary,
+        }
+    }
+
     /// Whether a request for `target` may be sent while replies to earlier ones are owed: the backend sees requests in
     /// the client's order only within one port, and routing needs to know what became of those that change state.
     pub(super) fn may_send(&self, target: Target) -> bool {
@@ -54,6 +78,7 @@ impl Session {
             let node = port.node;
             self.report(Report::Select { node });
         }
+        self.both_asked |= target == Target::BOTH;
         self.wrote |= summary.writes && target.has(MAIN);
         self.committing |= summary.commits;
         if summary.stateful {

@@ -3,33 +3,13 @@
 use super::port::{Ask, Target};
 use super::{BALANCE, MAIN, Session, SessionEvent, Shutdown, Timer};
 use crate::fault::{Culprit, Fault};
-use crate::sql::Effect;
 use crate::time::Instant;
 use crate::wire::{TransactionStatus, build};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// What a statement means for prepared ones, once it has succeeded.
-#[derive(Clone, Debug)]
-pub(super) enum Afterwards {
-    /// One is gone.
-    Forget(Vec<u8>),
-    /// All are gone.
-    ForgetAll,
-}
-
-impl Afterwards {
-    pub(super) fn of(effect: &Effect<'_>) -> Option<Self> {
-        match effect {
-            Effect::Deallocate { name } => Some(Self::Forget(name.bytes().collect())),
-            Effect::DeallocateAll | Effect::DiscardAll => Some(Self::ForgetAll),
-            _ => None,
-        }
-    }
-}
-
 /// A statement that fails: it aborts the block of a port whose partner's block has failed.
-const ABORT_BLOCK: &str = "pgconvoy aborts this transaction block because it failed on another node";
+pub(super) const ABORT_BLOCK: &str = "pgconvoy aborts this transaction block because it failed on another node";
 
 impl Session {
     /// Brings everything into step after an input.
@@ -72,15 +52,12 @@ impl Session {
     fn quiet(&mut self) {
         self.stateful = false;
         self.committing = false;
-        if let Some(afterwards) = self.afterwards.take()
+        if let Some(naming) = self.afterwards.take()
             && !self.loud_error
         {
-            match afterwards {
-                Afterwards::Forget(name) => self.statements.closed(&name),
-                Afterwards::ForgetAll => self.statements.all_closed(),
-            }
+            self.statements.came_true(&naming);
         }
-        if self.ports.iter().flatten().any(|port| port.unsynced) {
+        if self.local_batch || self.ports.iter().flatten().any(|port| port.unsynced) {
             return;
         }
         self.alone = false;
@@ -94,16 +71,30 @@ impl Session {
                 self.inject(MAIN, ABORT_BLOCK);
             }
         }
+        self.compare();
         self.align();
         self.part();
+    }
+
+    /// What one port refused and the other did not sets them apart, unless a failed block takes it back on both.
+    fn compare(&mut self) {
+        let both_asked = core::mem::take(&mut self.both_asked);
+        let [Some(main), Some(balance)] = &mut self.ports else { return };
+        let main_erred = core::mem::take(&mut main.erred);
+        let balance_erred = core::mem::take(&mut balance.erred);
+        let silent_error = core::mem::take(&mut balance.silent_error);
+        let in_block = main.link.status != TransactionStatus::Idle;
+        balance.leaving |= silent_error && !main_erred;
+        balance.leaving |= both_asked && main_erred && !balance_erred && !in_block;
     }
 
     /// A block that failed on one port must not go on, and not commit, on the other; one that ended on the main port
     /// must not linger on the other.
     fn align(&mut self) {
-        let (Some(main), Some(balance)) = (&self.ports[MAIN], &self.ports[BALANCE]) else { return };
+        let [Some(main), Some(balance)] = &self.ports else { return };
         use TransactionStatus::{Failed, Idle, InBlock};
         match (main.link.status, balance.link.status) {
+            _ if balance.leaving => {}
             (InBlock, Failed) => self.inject(MAIN, ABORT_BLOCK),
             (Failed, InBlock) => self.inject(BALANCE, ABORT_BLOCK),
             (Idle, InBlock | Failed) => self.inject(BALANCE, "ROLLBACK"),
@@ -117,6 +108,7 @@ impl Session {
             build::query(&mut out, text);
             port.queue.push(Bytes::from(out));
             port.asked(Ask::Abort, false);
+            self.statements.unnamed_lost(position);
             // What comes next must not overtake it on the other port.
             self.stateful = true;
         }
@@ -126,10 +118,10 @@ impl Session {
     fn part(&mut self) {
         let alone = self.ports[MAIN].as_ref().is_some_and(|port| port.transparent);
         let Some(balance) = &mut self.ports[BALANCE] else { return };
-        balance.leaving |= balance.silent_error || balance.dying || alone;
+        balance.leaving |= balance.dying || alone;
         if balance.leaving && balance.owed.is_empty() && self.mid_client != Some(BALANCE) && !self.releasing {
             self.releasing = true;
-            self.statements.port_gone(Target::BALANCE);
+            self.statements.port_gone(BALANCE);
             self.last = Target::MAIN;
             let node = balance.node;
             self.events.push_back(SessionEvent::Release { node });

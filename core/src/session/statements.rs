@@ -1,13 +1,15 @@
 //! What a session has prepared, and where: so that a statement can follow its transaction to another backend.
+//!
+//! A name changes only when a backend says so. Until ParseComplete, BindComplete or CloseComplete has come, the change
+//! is pending: what is sent right behind it counts on it, and it is forgotten if the backend refuses or skips it.
 
-use super::port::Target;
+use super::port::{Ask, Skipped, Target};
 use crate::limits::{KEPT_STATEMENT_BYTES, KEPT_STATEMENTS};
-use crate::sql::{Analysis, Count, Effect, Hazards, PoolReport, Route};
+use crate::sql::{Analysis, Count, Effect, Hazards, Name, PoolReport, Route};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use bytes::Bytes;
 
 /// What routing keeps of an analysis after the text is gone.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +21,6 @@ pub(super) struct Summary {
     pub stateful: bool,
     /// It ends a transaction; if its reply is lost, nobody knows how.
     pub commits: bool,
-    /// It names prepared statements or portals, so its text is looked at again when it runs.
-    pub names: bool,
     /// pgconvoy answers it itself.
     pub local: Option<PoolReport>,
     /// It changes the session where only this node sees it: from then on, only the main port knows the session.
@@ -35,7 +35,6 @@ impl Summary {
         hazards: Hazards::CHANGES_STATE_UNSEEN,
         stateful: true,
         commits: false,
-        names: false,
         local: None,
         parts_ways: true,
     };
@@ -65,14 +64,6 @@ impl Summary {
             hazards,
             stateful: !matches!(effect, Effect::None) || analysis.count == Count::Many,
             commits: matches!(effect, Effect::Commit { .. } | Effect::PrepareTransaction | Effect::CommitPrepared),
-            names: matches!(
-                effect,
-                Effect::Prepare { .. }
-                    | Effect::Execute { .. }
-                    | Effect::Deallocate { .. }
-                    | Effect::DeallocateAll
-                    | Effect::DiscardAll
-            ),
             local,
             parts_ways: set_apart
                 || hazards.contains(Hazards::CHANGES_STATE_UNSEEN)
@@ -81,14 +72,55 @@ impl Summary {
     }
 }
 
-/// A prepared statement of the extended protocol.
+/// What a statement has to do with prepared ones. They share their names with the extended protocol's.
+#[derive(Clone, Debug)]
+pub(super) enum Naming {
+    /// `PREPARE`.
+    Prepares(Box<[u8]>),
+    /// `EXECUTE`. Its arguments may decide where it goes as well.
+    Executes { name: Box<[u8]>, plain_arguments: bool },
+    /// `DEALLOCATE`.
+    Deallocates(Box<[u8]>),
+    /// `DEALLOCATE ALL`, `DISCARD ALL`.
+    DeallocatesAll,
+}
+
+impl Naming {
+    pub(super) fn of(effect: &Effect<'_>) -> Option<Rc<Self>> {
+        let owned = |name: &Name<'_>| name.bytes().collect();
+        Some(Rc::new(match effect {
+            Effect::Prepare { name, .. } => Self::Prepares(owned(name)),
+            Effect::Execute { name, plain_arguments } => {
+                Self::Executes { name: owned(name), plain_arguments: *plain_arguments }
+            }
+            Effect::Deallocate { name } => Self::Deallocates(owned(name)),
+            Effect::DeallocateAll | Effect::DiscardAll => Self::DeallocatesAll,
+            _ => return None,
+        }))
+    }
+}
+
+/// A prepared statement.
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
     /// The ports that know it.
     pub on: Target,
     pub summary: Summary,
-    /// The whole Parse message, kept so that another port can be given it. Absent where it was too long to keep.
-    pub source: Option<Bytes>,
+    pub naming: Option<Rc<Naming>>,
+    /// The whole Parse message, so that another port can be given it. Empty where it is not kept.
+    pub source: Vec<u8>,
+}
+
+impl Prepared {
+    /// True when other ports can be given it.
+    pub(super) fn has_source(&self) -> bool {
+        !self.source.is_empty()
+    }
+
+    /// The ports of `wanted` where they know it or can be given it, otherwise those `on` which it is known.
+    pub(super) fn within_reach(&self, on: Target, wanted: Target) -> Target {
+        if wanted.without(on).is_empty() || self.has_source() { wanted } else { on.or_main() }
+    }
 }
 
 /// A portal of the extended protocol.
@@ -97,8 +129,65 @@ pub(super) struct Portal {
     /// The ports where it was bound.
     pub on: Target,
     pub summary: Summary,
+    pub naming: Option<Rc<Naming>>,
     /// The statement's text, where it is reported again when the portal runs.
     pub text: Option<Rc<[u8]>>,
+}
+
+impl Portal {
+    /// A portal of which nothing is known, on the main port.
+    pub(super) const UNTOLD: Self = Self { on: Target::MAIN, summary: Summary::UNTOLD, naming: None, text: None };
+}
+
+/// A change to the name of a statement that a backend has not confirmed yet.
+#[derive(Debug)]
+enum Change {
+    /// The client's Parse.
+    Prepared(Box<[u8]>, Prepared),
+    /// A Parse of pgconvoy's own: these ports know the statement too.
+    Brought(Box<[u8]>, Target),
+    /// Close.
+    Closed(Box<[u8]>),
+    /// A message that gives no name.
+    Nothing,
+}
+
+/// A change to the name of a portal that a backend has not confirmed yet.
+#[derive(Debug)]
+enum PortalChange {
+    Bound(Box<[u8]>, Portal),
+    Closed(Box<[u8]>),
+    Nothing,
+}
+
+/// Pending changes in the order asked, each with the position of the port that will answer.
+#[derive(Debug)]
+struct Pending<T>(VecDeque<(usize, T)>);
+
+impl<T> Default for Pending<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> Pending<T> {
+    fn push(&mut self, position: usize, change: T) {
+        self.0.push_back((position, change));
+    }
+
+    /// Takes the oldest one that `position` answers.
+    fn take(&mut self, position: usize) -> Option<T> {
+        let at = self.0.iter().position(|(answers, _)| *answers == position)?;
+        self.0.remove(at).map(|(_, change)| change)
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().rev().map(|(_, change)| change)
+    }
+
+    fn count(&self, position: usize) -> usize {
+        self.0.iter().filter(|(answers, _)| *answers == position).count()
+    }
 }
 
 /// The names that a session has given to statements and portals.
@@ -106,116 +195,243 @@ pub(super) struct Portal {
 pub(super) struct Statements {
     named: BTreeMap<Box<[u8]>, Prepared>,
     portals: BTreeMap<Box<[u8]>, Portal>,
-    unnamed: Option<(Target, Summary)>,
-    unnamed_source: Vec<u8>,
+    unnamed: Option<Prepared>,
     unnamed_portal: Option<Portal>,
+    pending: Pending<Change>,
+    pending_portals: Pending<PortalChange>,
+    /// Bytes of the sources of named statements, the pending ones among them.
     kept_bytes: usize,
-    /// Names that outstanding Parse messages give, in the order sent; `None` for one that can give none.
-    outstanding: VecDeque<Option<Box<[u8]>>>,
+    /// An unused buffer for the source of the next unnamed statement.
+    spare: Vec<u8>,
 }
 
 /// PostgreSQL keeps this many bytes of a name (`NAMEDATALEN` - 1).
-fn significant(name: &[u8]) -> &[u8] {
+pub(super) fn significant(name: &[u8]) -> &[u8] {
     &name[..name.len().min(63)]
 }
 
 impl Statements {
-    /// Notes a Parse of `name` that goes to `on`. `source` is the whole message, if it is worth keeping.
-    pub(super) fn parsed(&mut self, name: &[u8], on: Target, summary: Summary, source: Option<&[u8]>) {
-        if name.is_empty() {
-            self.unnamed = Some((on, summary));
-            self.unnamed_source.clear();
-            self.unnamed_source.extend_from_slice(source.unwrap_or_default());
+    /// True when a statement of this name can be found again, and given to another port, with a source of that length.
+    pub(super) fn has_room(&self, name: &[u8], source: usize) -> bool {
+        name.is_empty()
+            || (self.named.len() + self.pending.0.len() < KEPT_STATEMENTS
+                && self.kept_bytes + source <= KEPT_STATEMENT_BYTES)
+    }
+
+    /// True when a portal of this name can be found again.
+    pub(super) fn has_room_for_portal(&self, name: &[u8]) -> bool {
+        name.is_empty() || self.portals.len() + self.pending_portals.0.len() < KEPT_STATEMENTS
+    }
+
+    /// Notes a Parse of `name`, of which `to` is told. `source` is the whole message, if it is worth keeping.
+    pub(super) fn parse_sent(
+        &mut self,
+        name: &[u8],
+        to: Target,
+        (summary, naming): (Summary, Option<Rc<Naming>>),
+        source: Option<&[u8]>,
+    ) {
+        let mut prepared = Prepared { on: to, summary, naming, source: Vec::new() };
+        let room = self.has_room(name, source.map_or(0, <[u8]>::len));
+        if let Some(source) = source.filter(|_| room) {
+            if name.is_empty() {
+                prepared.source = core::mem::take(&mut self.spare);
+                prepared.source.clear();
+            } else {
+                self.kept_bytes += source.len();
+            }
+            prepared.source.extend_from_slice(source);
+        }
+        self.pending.push(to.speaker(), Change::Prepared(significant(name).into(), prepared));
+    }
+
+    /// Notes that pgconvoy itself gives `position` a statement that it did not know.
+    pub(super) fn brought(&mut self, name: &[u8], position: usize) {
+        self.pending.push(position, Change::Brought(significant(name).into(), Target::only(position)));
+    }
+
+    /// Notes a Close of a statement.
+    pub(super) fn close_sent(&mut self, name: &[u8], to: Target) {
+        self.pending.push(to.speaker(), Change::Closed(significant(name).into()));
+    }
+
+    /// Notes a Bind of a portal.
+    pub(super) fn bind_sent(&mut self, name: &[u8], portal: Portal) {
+        self.pending_portals.push(portal.on.speaker(), PortalChange::Bound(significant(name).into(), portal));
+    }
+
+    /// Notes a Close of a portal.
+    pub(super) fn portal_close_sent(&mut self, name: &[u8], to: Target) {
+        self.pending_portals.push(to.speaker(), PortalChange::Closed(significant(name).into()));
+    }
+
+    /// Notes a message of kind `ask` that gives no name, whatever the answer.
+    pub(super) fn nothing_sent(&mut self, ask: Ask, to: Target) {
+        if ask.names_portal() {
+            self.pending_portals.push(to.speaker(), PortalChange::Nothing);
+        } else {
+            self.pending.push(to.speaker(), Change::Nothing);
+        }
+    }
+
+    /// The oldest message of kind `ask` that `position` had to answer has succeeded.
+    pub(super) fn confirmed(&mut self, position: usize, ask: Ask) {
+        if ask.names_portal() {
+            match self.pending_portals.take(position) {
+                Some(PortalChange::Bound(name, portal)) => self.put_portal(name, portal),
+                Some(PortalChange::Closed(name)) => self.portal_closed(&name),
+                Some(PortalChange::Nothing) | None => {}
+            }
             return;
         }
-        let name = significant(name);
-        self.closed(name);
-        let room =
-            |bytes: &&[u8]| self.named.len() < KEPT_STATEMENTS && self.kept_bytes + bytes.len() <= KEPT_STATEMENT_BYTES;
-        let source = source.filter(room).map(Bytes::copy_from_slice);
-        self.kept_bytes += source.as_ref().map_or(0, Bytes::len);
-        self.named.insert(name.into(), Prepared { on, summary, source });
+        match self.pending.take(position) {
+            Some(Change::Prepared(name, prepared)) => self.put(name, prepared),
+            Some(Change::Brought(name, more)) => {
+                let known = if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(&name) };
+                if let Some(known) = known {
+                    known.on = known.on.with(more);
+                }
+            }
+            Some(Change::Closed(name)) => self.closed(&name),
+            Some(Change::Nothing) | None => {}
+        }
     }
 
-    /// Notes that a Parse was sent, and the name it gives to a statement if it succeeds.
-    pub(super) fn parse_sent(&mut self, name: Option<&[u8]>) {
-        self.outstanding.push_back(name.map(|name| significant(name).into()));
-    }
-
-    /// The oldest outstanding Parse has succeeded.
-    pub(super) fn parse_succeeded(&mut self) {
-        self.outstanding.pop_front();
-    }
-
-    /// The oldest outstanding Parse messages have failed, or were skipped: nothing is known by their names.
-    pub(super) fn parses_failed(&mut self, count: usize) {
-        for _ in 0..count {
-            if let Some(Some(name)) = self.outstanding.pop_front() {
+    /// A Parse, Bind or Close at `position` has failed.
+    pub(super) fn failed(&mut self, position: usize, ask: Ask) {
+        if ask.names_portal() {
+            self.pending_portals.take(position);
+        } else if let Some(Change::Prepared(name, prepared)) = self.pending.take(position) {
+            if name.is_empty() {
+                // A Parse forgets the unnamed statement before it fails.
                 self.closed(&name);
             }
+            self.forget(&name, prepared);
         }
     }
 
-    /// Looks up a statement: where it is known, what it does, and the Parse message if that was kept.
-    pub(super) fn statement(&self, name: &[u8]) -> Option<(Target, Summary, Option<&[u8]>)> {
-        if name.is_empty() {
-            let (on, summary) = self.unnamed?;
-            let source = Some(self.unnamed_source.as_slice()).filter(|source| !source.is_empty());
-            return Some((on, summary, source));
-        }
-        let prepared = self.named.get(significant(name))?;
-        Some((prepared.on, prepared.summary, prepared.source.as_deref()))
-    }
-
-    /// Notes that `more` ports know a statement now.
-    pub(super) fn also_on(&mut self, name: &[u8], more: Target) {
-        if name.is_empty() {
-            if let Some((on, _)) = &mut self.unnamed {
-                *on = on.with(more);
+    /// The oldest messages that `position` had to answer were skipped.
+    pub(super) fn skipped(&mut self, position: usize, skipped: &Skipped) {
+        for _ in 0..skipped.statements {
+            if let Some(Change::Prepared(name, prepared)) = self.pending.take(position) {
+                self.forget(&name, prepared);
             }
-        } else if let Some(prepared) = self.named.get_mut(significant(name)) {
-            prepared.on = prepared.on.with(more);
+        }
+        for _ in 0..skipped.portals {
+            self.pending_portals.take(position);
         }
     }
 
-    /// Notes that a statement is gone.
-    pub(super) fn closed(&mut self, name: &[u8]) {
+    /// Keeps a statement.
+    pub(super) fn put(&mut self, name: Box<[u8]>, prepared: Prepared) {
+        let known = if name.is_empty() {
+            self.unnamed.replace(prepared)
+        } else if prepared.source.is_empty() && self.named.len() >= KEPT_STATEMENTS {
+            self.named.remove(&name)
+        } else {
+            self.named.insert(name.clone(), prepared)
+        };
+        if let Some(known) = known {
+            self.forget(&name, known);
+        }
+    }
+
+    /// A statement is not kept any more, pending or not.
+    fn forget(&mut self, name: &[u8], prepared: Prepared) {
         if name.is_empty() {
-            self.unnamed = None;
-            self.unnamed_source.clear();
-        } else if let Some(prepared) = self.named.remove(significant(name)) {
-            self.kept_bytes -= prepared.source.map_or(0, |source| source.len());
+            self.spare = prepared.source;
+        } else {
+            self.kept_bytes -= prepared.source.len();
         }
     }
 
-    /// Notes that a Query ran: it drops the unnamed statement and the unnamed portal.
+    /// Looks up a statement: the ports that know it, or will, and what is kept of it.
+    pub(super) fn statement(&self, name: &[u8]) -> Option<(Target, &Prepared)> {
+        let name = significant(name);
+        let mut more = Target::NONE;
+        for change in self.pending.newest_first() {
+            match change {
+                Change::Prepared(given, prepared) if **given == *name => {
+                    return Some((prepared.on.with(more), prepared));
+                }
+                Change::Brought(given, on) if **given == *name => more = more.with(*on),
+                Change::Closed(given) if **given == *name => return None,
+                _ => {}
+            }
+        }
+        let known = if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) };
+        known.map(|known| (known.on.with(more), known))
+    }
+
+    /// True while a Parse of pgconvoy's own is unanswered.
+    pub(super) fn is_bringing(&self) -> bool {
+        self.pending.newest_first().any(|change| matches!(change, Change::Brought(..)))
+    }
+
+    /// A statement is gone.
+    pub(super) fn closed(&mut self, name: &[u8]) {
+        let name = significant(name);
+        let known = if name.is_empty() { self.unnamed.take() } else { self.named.remove(name) };
+        if let Some(known) = known {
+            self.forget(name, known);
+        }
+    }
+
+    /// A Query ran: it drops the unnamed statement and the unnamed portal.
     pub(super) fn query_ran(&mut self) {
         self.closed(b"");
         self.unnamed_portal = None;
     }
 
-    /// Notes that every statement is gone.
-    pub(super) fn all_closed(&mut self) {
-        self.named.clear();
-        self.kept_bytes = 0;
-        self.query_ran();
+    /// A Query of pgconvoy's own ran at `position`, and dropped the unnamed statement there.
+    pub(super) fn unnamed_lost(&mut self, position: usize) {
+        if let Some(unnamed) = &mut self.unnamed {
+            unnamed.on = unnamed.on.without(Target::only(position));
+        }
     }
 
-    /// Notes a Bind of portal `name`.
-    pub(super) fn bound(&mut self, name: &[u8], portal: Portal) {
+    /// What a statement meant for prepared ones has come true.
+    pub(super) fn came_true(&mut self, naming: &Naming) {
+        match naming {
+            Naming::Prepares(name) => {
+                let prepared =
+                    Prepared { on: Target::MAIN, summary: Summary::UNTOLD, naming: None, source: Vec::new() };
+                self.put(significant(name).into(), prepared);
+            }
+            Naming::Executes { .. } => {}
+            Naming::Deallocates(name) => self.closed(name),
+            Naming::DeallocatesAll => {
+                self.kept_bytes -= self.named.values().map(|known| known.source.len()).sum::<usize>();
+                self.named.clear();
+            }
+        }
+    }
+
+    /// Keeps a portal.
+    pub(super) fn put_portal(&mut self, name: Box<[u8]>, portal: Portal) {
         if name.is_empty() {
             self.unnamed_portal = Some(portal);
         } else if self.portals.len() < KEPT_STATEMENTS {
-            self.portals.insert(significant(name).into(), portal);
+            self.portals.insert(name, portal);
+        } else {
+            self.portals.remove(&name);
         }
     }
 
     /// Looks up a portal.
     pub(super) fn portal(&self, name: &[u8]) -> Option<&Portal> {
-        if name.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(significant(name)) }
+        let name = significant(name);
+        for change in self.pending_portals.newest_first() {
+            match change {
+                PortalChange::Bound(given, portal) if **given == *name => return Some(portal),
+                PortalChange::Closed(given) if **given == *name => return None,
+                _ => {}
+            }
+        }
+        if name.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(name) }
     }
 
-    /// Notes that a portal is gone.
+    /// A portal is gone.
     pub(super) fn portal_closed(&mut self, name: &[u8]) {
         if name.is_empty() {
             self.unnamed_portal = None;
@@ -224,29 +440,45 @@ impl Statements {
         }
     }
 
-    /// Notes that the transaction is over: portals end with it.
+    /// The transaction is over: portals end with it.
     pub(super) fn transaction_over(&mut self) {
         self.portals.clear();
         self.unnamed_portal = None;
     }
 
-    /// A port is gone for good.
-    pub(super) fn port_gone(&mut self, gone: Target) {
-        let keep = |on: &mut Target| *on = on.without(gone);
-        self.named.values_mut().for_each(|prepared| keep(&mut prepared.on));
-        self.portals.values_mut().for_each(|portal| keep(&mut portal.on));
-        if let Some((on, _)) = &mut self.unnamed {
-            keep(on);
+    /// A port is gone for good, and with it what it had still to answer.
+    pub(super) fn port_gone(&mut self, position: usize) {
+        while self.pending.count(position) + self.pending_portals.count(position) > 0 {
+            self.skipped(position, &Skipped { statements: 1, portals: 1 });
         }
-        if let Some(portal) = &mut self.unnamed_portal {
-            keep(&mut portal.on);
-        }
+        let keep = |on: &mut Target| *on = on.without(Target::only(position));
+        let pending = self.pending.0.iter_mut().filter_map(|(_, change)| match change {
+            Change::Prepared(_, prepared) => Some(prepared),
+            _ => None,
+        });
+        let statements = self.named.values_mut().chain(&mut self.unnamed).chain(pending);
+        statements.for_each(|prepared| keep(&mut prepared.on));
+        let pending = self.pending_portals.0.iter_mut().filter_map(|(_, change)| match change {
+            PortalChange::Bound(_, portal) => Some(portal),
+            _ => None,
+        });
+        let portals = self.portals.values_mut().chain(&mut self.unnamed_portal).chain(pending);
+        portals.for_each(|portal| keep(&mut portal.on));
     }
 
-    /// The bytes kept are counted right and within their bound.
-    pub(super) fn invariants(&self) {
-        let sum: usize = self.named.values().filter_map(|prepared| prepared.source.as_ref()).map(Bytes::len).sum();
+    /// The bytes kept are counted right and within their bound; `owed` tells what each port has to answer.
+    pub(super) fn invariants(&self, owed: impl Iterator<Item = (usize, Skipped)>) {
+        let pending = self.pending.newest_first().filter_map(|change| match change {
+            Change::Prepared(name, prepared) if !name.is_empty() => Some(prepared),
+            _ => None,
+        });
+        let sum: usize = self.named.values().chain(pending).map(|prepared| prepared.source.len()).sum();
         assert_eq!(sum, self.kept_bytes, "the byte count of kept statements is off");
         assert!(self.kept_bytes <= KEPT_STATEMENT_BYTES, "too much statement text is kept");
+        for (position, owed) in owed {
+            let pending =
+                Skipped { statements: self.pending.count(position), portals: self.pending_portals.count(position) };
+            assert_eq!(pending, owed, "names pend that port {position} owes no answer for");
+        }
     }
 }

@@ -249,17 +249,53 @@ fn a_client_that_leaves_within_a_copy_takes_the_copy_with_it() {
 }
 
 #[test]
-fn after_a_copy_that_failed_too_early_to_tell_everything_passes() {
+fn a_failed_copy_is_probed_for_the_sync_that_it_may_have_swallowed() {
+    for swallowed in [true, false] {
+        let mut stage = Stage::paired();
+        stage.prepared("s");
+        stage.client(&[parse("", "COPY t FROM STDIN"), bind("", ""), execute(""), sync()].concat());
+        stage.node(PRIMARY, &[bare(b'1'), bare(b'2'), message(b'G', &[0, 0, 0])].concat());
+        stage.client(&[message(b'd', b"junk\n"), message(b'f', b"\0"), sync(), query("SELECT 1")].concat());
+        assert_eq!(stage.sent(PRIMARY), "PBESdfS");
+        stage.node(PRIMARY, &[error("22P02"), ready(b'I')].concat());
+        assert_eq!(stage.sent(PRIMARY), "CS");
+        if !swallowed {
+            stage.node(PRIMARY, &ready(b'I'));
+        }
+        assert_eq!(
+            (stage.sent(STANDBY), stage.heard()),
+            ("".into(), if swallowed { "12GEZ" } else { "12GEZZ" }.into())
+        );
+        stage.node(PRIMARY, &[bare(b'3'), ready(b'I')].concat());
+        assert_eq!((stage.sent(STANDBY), stage.heard()), ("Q".into(), "".into()), "pgconvoy knows where it stands");
+        stage.node(STANDBY, &[complete("SELECT 1"), ready(b'I')].concat());
+        stage.client(&message(b'X', b""));
+        assert!(stage.session.take_link(PRIMARY).unwrap().1, "and the connection may serve others");
+    }
+}
+
+#[test]
+fn a_copy_that_failed_before_it_began_gives_its_sync_back() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "COPY t FROM STDIN"), bind("", ""), execute(""), sync()].concat());
+    // A trigger fails before the first row is read.
+    stage.node(PRIMARY, &[bare(b'1'), bare(b'2'), message(b'G', &[0, 0, 0]), error("P0001")].concat());
+    stage.node(PRIMARY, &ready(b'I'));
+    stage.client(&query("INSERT INTO t VALUES (1)"));
+    assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("12GEZ".into(), "PBESCS".into()));
+    stage.node(PRIMARY, &[bare(b'3'), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q");
+}
+
+#[test]
+fn what_is_no_copy_data_ends_the_matching_of_replies() {
     let mut stage = Stage::paired();
     stage.client(&query("COPY t FROM STDIN"));
     stage.node(PRIMARY, &message(b'G', &[0, 0, 0]));
-    stage.client(&[message(b'd', b"junk\n"), sync(), message(b'f', b"\0"), sync(), query("SELECT 1")].concat());
-    assert_eq!(stage.sent(PRIMARY), "QdSfS");
-    // The backend failed at the data: both Syncs are answered, and so is the query.
-    stage.node(PRIMARY, &[error("22P02"), ready(b'I'), ready(b'I'), ready(b'I')].concat());
-    assert_eq!(stage.sent(PRIMARY), "Q", "the standby is not asked any more");
-    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'I')].concat());
-    assert_eq!(stage.heard(), "GEZZZCZ");
+    stage.client(&[message(b'd', b"1\n"), query("SELECT 1"), query("SELECT 2")].concat());
+    assert_eq!(stage.sent(PRIMARY), "QdQQ");
+    stage.node(PRIMARY, &[error("08P01"), ready(b'I'), complete("SELECT 1"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "GEZCZ");
     assert!(!stage.session.is_over());
     stage.client(&message(b'X', b""));
     assert!(stage.session.is_over());
@@ -294,6 +330,156 @@ fn a_name_whose_parse_failed_is_free() {
     stage.node(PRIMARY, &[bare(b'1'), ready(b'I')].concat());
     stage.client(&[bind("", "s4"), execute(""), sync()].concat());
     assert_eq!(stage.sent(STANDBY), "BES", "the batch behind the failed one was not harmed");
+}
+
+#[test]
+fn a_parse_that_failed_does_not_take_the_name_from_the_next_one() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("s", "SELECT oops"), sync(), parse("s", "SELECT 1"), sync()].concat());
+    stage.node(STANDBY, &[error("42703"), ready(b'I'), bare(b'1'), ready(b'I')].concat());
+    stage.sent(STANDBY);
+    stage.client(&[bind("", "s"), execute(""), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "BES".into()));
+}
+
+#[test]
+fn a_close_that_was_skipped_closes_nothing() {
+    let mut stage = Stage::paired();
+    stage.prepared("s");
+    stage.client(&[parse("", "SELECT oops"), message(frontend::CLOSE, b"Ss\0"), sync()].concat());
+    stage.node(STANDBY, &[error("42703"), ready(b'I')].concat());
+    stage.sent(STANDBY);
+    stage.client(&[bind("", "s"), execute(""), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "BES".into()));
+}
+
+#[test]
+fn a_statement_that_could_not_be_brought_is_brought_again() {
+    let mut stage = Stage::paired();
+    stage.prepared("s");
+    stage.begin();
+    stage.client(&query("DELETE FROM t"));
+    stage.node(PRIMARY, &[complete("DELETE 1"), ready(b'T')].concat());
+    stage.sent(PRIMARY);
+    stage.client(&[parse("", "DELETE oops"), bind("", "s"), execute(""), sync()].concat());
+    assert_eq!(stage.sent(PRIMARY), "PPBES");
+    stage.client(&bind("", "s"));
+    assert_eq!(stage.sent(PRIMARY), "", "nobody knows yet whether the primary knows it");
+    stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+    stage.node(STANDBY, &[error("42601"), ready(b'E')].concat());
+    assert_eq!(stage.sent(PRIMARY), "PB");
+}
+
+#[test]
+fn one_statement_deallocated_leaves_the_others() {
+    let mut stage = Stage::paired();
+    stage.prepared("a");
+    stage.prepared("b");
+    stage.client(&[parse("", "DEALLOCATE a"), bind("", ""), execute(""), sync()].concat());
+    assert_eq!(stage.sent(STANDBY), "PBES", "it goes where the statement is");
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), complete("DEALLOCATE"), ready(b'I')].concat());
+    stage.client(&[bind("", "b"), execute(""), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "BES".into()));
+    stage.node(STANDBY, &[bare(b'2'), complete("SELECT 1"), ready(b'I')].concat());
+    stage.client(&[bind("", "a"), execute(""), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("BES".into(), "".into()), "the name is unknown");
+}
+
+#[test]
+fn an_execute_by_name_follows_a_write_to_the_primary() {
+    let mut stage = Stage::paired();
+    stage.prepared("s");
+    stage.begin();
+    stage.client(&query("DELETE FROM t"));
+    stage.node(PRIMARY, &[complete("DELETE 1"), ready(b'T')].concat());
+    stage.sent(PRIMARY);
+    stage.heard();
+    stage.client(&query("EXECUTE s"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PSQ".into(), "".into()));
+    stage.node(PRIMARY, &[bare(b'1'), ready(b'T'), complete("SELECT 1"), ready(b'T')].concat());
+    assert_eq!(stage.heard(), "CZ");
+    stage.client(&[parse("", "EXECUTE s"), bind("", ""), execute(""), sync()].concat());
+    assert_eq!(stage.sent(PRIMARY), "PBES", "the primary knows it now");
+}
+
+#[test]
+fn an_execute_by_name_runs_where_the_name_is_known() {
+    let mut stage = Stage::paired();
+    stage.prepared("s");
+    stage.client(&query("EXECUTE s"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
+}
+
+#[test]
+fn a_statement_that_executes_itself_is_the_backends_problem() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("s", "EXECUTE s"), sync()].concat());
+    stage.node(PRIMARY, &[bare(b'1'), ready(b'I')].concat());
+    stage.sent(PRIMARY);
+    stage.client(&[bind("", "s"), execute(""), sync()].concat());
+    assert_eq!(stage.sent(PRIMARY), "BES");
+}
+
+#[test]
+fn names_given_by_prepare_and_by_parse_are_the_same() {
+    let mut stage = Stage::paired();
+    stage.client(&query("PREPARE s AS DELETE FROM t"));
+    stage.node(PRIMARY, &[complete("PREPARE"), ready(b'I')].concat());
+    stage.sent(PRIMARY);
+    stage.client(&[parse("s", "SELECT 1"), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PS".into(), "".into()), "refused where it is in use");
+}
+
+#[test]
+fn a_setting_that_both_refuse_leaves_them_together() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SET nonsense = 1"));
+    stage.node(PRIMARY, &[error("42704"), ready(b'I')].concat());
+    stage.node(STANDBY, &[error("42704"), ready(b'I')].concat());
+    stage.sent(STANDBY);
+    assert_eq!(stage.heard(), "EZ");
+    stage.client(&query("SELECT 1"));
+    assert_eq!(stage.sent(STANDBY), "Q");
+    assert_eq!(stage.released, []);
+}
+
+#[test]
+fn a_setting_that_only_the_primary_refuses_ends_the_partnership() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SET nonsense = 1"));
+    stage.node(PRIMARY, &[error("42704"), ready(b'I')].concat());
+    stage.node(STANDBY, &[complete("SET"), ready(b'I')].concat());
+    assert_eq!(stage.released, [STANDBY], "it has the setting, and nobody else has");
+}
+
+#[test]
+fn a_batch_that_fails_on_the_standby_is_not_committed_on_the_primary() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SET work_mem = 64"), bind("", ""), execute("")].concat());
+    stage.client(&[parse("", "SELECT oops"), bind("", ""), execute(""), sync()].concat());
+    let done = [bare(b'1'), bare(b'2'), complete("SET")].concat();
+    stage.node(PRIMARY, &done);
+    stage.node(STANDBY, &done);
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PBEH".into(), "PBEHPBEH".into()), "no Sync yet");
+    stage.node(STANDBY, &error("42703"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PS".into(), "S".into()), "the primary's part fails too");
+    stage.node(STANDBY, &ready(b'I'));
+    stage.node(PRIMARY, &[error("42601"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "12CEZ");
+    assert_eq!(stage.released, [], "both have taken it back");
+}
+
+#[test]
+fn a_portal_of_pgconvoys_own_lives_until_its_batch_ends() {
+    let mut stage = Stage::paired();
+    for part in [parse("s", "SHOW pool_version"), bind("", "s"), execute("")] {
+        stage.client(&part);
+    }
+    assert_eq!(stage.shown, 1);
+    stage.session.handle_show(&[vec!["4.3.5".into()]], NOW);
+    stage.client(&sync());
+    stage.node(PRIMARY, &ready(b'I'));
+    assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("12DCZ".into(), "S".into()));
 }
 
 #[test]
@@ -486,6 +672,13 @@ impl Stage {
         assert_eq!(self.heard(), "CZ");
     }
 
+    /// A read is prepared, on the standby alone.
+    fn prepared(&mut self, name: &str) {
+        self.client(&[parse(name, "SELECT 1"), sync()].concat());
+        self.node(STANDBY, &[bare(b'1'), ready(b'I')].concat());
+        assert_eq!((self.sent(PRIMARY), self.sent(STANDBY), self.heard()), ("".into(), "PS".into(), "1Z".into()));
+    }
+
     fn client(&mut self, bytes: &[u8]) {
         self.session.handle_read(Peer::Client, &mut BytesMut::from(bytes), NOW);
         self.drain();
@@ -506,6 +699,7 @@ impl Stage {
                 _ => {}
             }
         }
+        self.session.invariants();
     }
 
     /// The kinds of the messages queued for a node since the last time.

@@ -137,6 +137,15 @@ pub fn query(out: &mut Vec<u8>, text: &str) {
     message(out, frontend::QUERY, |out| cstr(out, text.as_bytes()));
 }
 
+/// A Parse message without parameter types.
+pub fn parse(out: &mut Vec<u8>, name: &str, text: &str) {
+    message(out, frontend::PARSE, |out| {
+        cstr(out, name.as_bytes());
+        cstr(out, text.as_bytes());
+        out.extend_from_slice(&[0, 0]);
+    });
+}
+
 /// CancelRequest, as a client sends it: a start-up packet without a kind.
 pub fn cancel_request(out: &mut Vec<u8>, process_id: i32, secret: &[u8]) {
     out.extend_from_slice(&(12 + secret.len() as u32).to_be_bytes());

@@ -24,16 +24,16 @@ struct Traffic {
     owner: Option<u32>,
     /// How many of its owner's messages have come by, those that went elsewhere included.
     cursor: usize,
+    /// A Sync of pgconvoy's own may come next.
+    wants_sync: bool,
 }
 
 /// What may be sent to a server that no client has sent.
-const INSERTIONS: [&str; 5] = [
-    "ABORT",
-    "ROLLBACK",
-    "DISCARD ALL",
-    "SELECT pg_catalog.pg_is_in_recovery()",
-    "pgconvoy aborts this transaction block because it failed on another node",
-];
+const INSERTIONS: [&str; 5] =
+    ["ABORT", "ROLLBACK", "DISCARD ALL", "SELECT pg_catalog.pg_is_in_recovery()", ABORT_BLOCK];
+
+/// Makes a transaction fail that has failed elsewhere, as a Query or in a Parse.
+const ABORT_BLOCK: &str = "pgconvoy aborts this transaction block because it failed on another node";
 
 /// The referee of one run.
 #[derive(Debug)]
@@ -48,14 +48,9 @@ pub struct Referee {
 impl Referee {
     /// A referee of a world with one server or several.
     pub fn new(all_to_one: bool) -> Self {
-        let digest = |text: &&str| {
-            let mut message = vec![b'Q'];
-            message.extend_from_slice(&(text.len() as u32 + 5).to_be_bytes());
-            message.extend_from_slice(text.as_bytes());
-            message.push(0);
-            frame::digest(&message)
-        };
-        let insertions = INSERTIONS.iter().map(digest).collect();
+        let mut insertions: BTreeSet<u64> = INSERTIONS.iter().map(|text| digest(b'Q', &format!("{text}\0"))).collect();
+        insertions.insert(digest(b'C', "Ppgconvoy\0"));
+        insertions.insert(digest(b'P', &format!("pgconvoy\0{ABORT_BLOCK}\0\0\0")));
         Self { all_to_one, clients: BTreeMap::new(), connections: BTreeMap::new(), insertions }
     }
 
@@ -78,7 +73,7 @@ impl Referee {
 
     /// A connection to a server serves a client from now on, as the network's wiring shows.
     pub fn lent(&mut self, conn: PipeId, client: u32) {
-        self.connections.insert(conn, Traffic { owner: Some(client), cursor: 0 });
+        self.connections.insert(conn, Traffic { owner: Some(client), ..Traffic::default() });
     }
 
     /// A connection to a server is closed.
@@ -107,10 +102,14 @@ impl Referee {
             Observation::Message { conn, kind, digest, tag, skipping } => {
                 let inserted = match kind {
                     b'X' => true,
-                    b'Q' => tag.is_none() && self.insertions.contains(digest),
+                    b'Q' | b'P' | b'C' => tag.is_none() && self.insertions.contains(digest),
                     _ => false,
                 };
-                if inserted {
+                let traffic = self.connections.entry(*conn).or_default();
+                // What has been inserted for its answer, not its effect, is followed by a Sync of its own.
+                let synced = *kind == b'S' && traffic.wants_sync;
+                traffic.wants_sync = inserted && *kind == b'C';
+                if inserted || synced {
                     return Ok(());
                 }
                 match self.message(*conn, *kind, *digest, *skipping) {
@@ -145,11 +144,18 @@ impl Referee {
         match found {
             Some(skipped) => traffic.cursor += skipped + 1,
             // A statement is prepared again on a server that does not have it yet.
-            None if kind == b'P' && !self.all_to_one && sent.messages.contains(&digest) => {}
+            None if kind == b'P' && !self.all_to_one && sent.messages.contains(&digest) => traffic.wants_sync = true,
             None => {
                 return Err(format!("I04: {:?} on connection {conn} is not what c{owner} sent next", kind as char));
             }
         }
         Ok(())
     }
+}
+
+fn digest(kind: u8, body: &str) -> u64 {
+    let mut message = vec![kind];
+    message.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+    message.extend_from_slice(body.as_bytes());
+    frame::digest(&message)
 }
