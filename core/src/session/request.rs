@@ -337,7 +337,7 @@ impl Session {
                 }
             }
         }
-        self.local_batch = false;
+        self.end_batch(to);
         self.afterwards = naming;
         self.statements.query_ran();
         self.report_statement("", text);
@@ -543,8 +543,25 @@ impl Session {
         if self.is_in_batch() && !self.is_quiet() {
             return Step::Wait;
         }
+        self.ask(Target::MAIN, Ask::FunctionCall, |session, to| {
+            session.end_batch(to);
+            session.note_sent(&Summary::UNTOLD, to);
+        })
+    }
+
+    /// Query and FunctionCall end a batch that has been answered but not synced, and with it its snapshot and locks.
+    /// Ports that they do not go to are told by a Sync.
+    fn end_batch(&mut self, to: Target) {
         self.local_batch = false;
-        self.ask(Target::MAIN, Ask::FunctionCall, |session, to| session.note_sent(&Summary::UNTOLD, to))
+        for (position, port) in self.ports.iter_mut().enumerate() {
+            let Some(port) = port.as_mut().filter(|port| port.unsynced) else { continue };
+            if to.has(position) && !port.failed {
+                port.unsynced = false;
+            } else {
+                port.queue.push(Bytes::from_static(&[frontend::SYNC, 0, 0, 0, 4]));
+                port.asked(Ask::Sync, false);
+            }
+        }
     }
 
     /// True between the first message of a batch and its Sync.

@@ -33,7 +33,7 @@ impl Session {
         }
     }
 
-    /// Where a statement that has to do with prepared ones goes now: to where those are, or can be brought.
+    /// Where a statement that has to do with prepared ones or portals goes now: to where those are, or can be brought.
     pub(super) fn choose_named(&self, summary: &Summary, naming: Option<&Naming>) -> Target {
         let known = |name| self.statements.statement(name).filter(|(on, known)| !on.is_empty() || known.has_source());
         match naming {
@@ -44,6 +44,9 @@ impl Session {
             }),
             Some(Naming::Prepares(name) | Naming::Deallocates(name)) => {
                 known(name).map_or(Target::MAIN, |(on, _)| on.or_main())
+            }
+            Some(Naming::Fetches(name) | Naming::Closes(name)) => {
+                self.statements.portal(name).map_or(Target::MAIN, |portal| portal.on.or_main())
             }
         }
     }

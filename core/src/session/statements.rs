@@ -72,7 +72,7 @@ impl Summary {
     }
 }
 
-/// What a statement has to do with prepared ones. They share their names with the extended protocol's.
+/// What a statement has to do with prepared ones and with portals. They share their names with the extended protocol's.
 #[derive(Clone, Debug)]
 pub(super) enum Naming {
     /// `PREPARE`.
@@ -83,6 +83,10 @@ pub(super) enum Naming {
     Deallocates(Box<[u8]>),
     /// `DEALLOCATE ALL`, `DISCARD ALL`.
     DeallocatesAll,
+    /// `FETCH`, `MOVE`.
+    Fetches(Box<[u8]>),
+    /// `CLOSE`.
+    Closes(Box<[u8]>),
 }
 
 impl Naming {
@@ -95,6 +99,8 @@ impl Naming {
             }
             Effect::Deallocate { name } => Self::Deallocates(owned(name)),
             Effect::DeallocateAll | Effect::DiscardAll => Self::DeallocatesAll,
+            Effect::Fetch { name } | Effect::Move { name } => Self::Fetches(owned(name)),
+            Effect::CloseCursor { name: Some(name) } => Self::Closes(owned(name)),
             _ => return None,
         }))
     }
@@ -398,7 +404,8 @@ impl Statements {
                     Prepared { on: Target::MAIN, summary: Summary::UNTOLD, naming: None, source: Vec::new() };
                 self.put(significant(name).into(), prepared);
             }
-            Naming::Executes { .. } => {}
+            Naming::Executes { .. } | Naming::Fetches(_) => {}
+            Naming::Closes(name) => self.portal_closed(name),
             Naming::Deallocates(name) => self.closed(name),
             Naming::DeallocatesAll => {
                 self.kept_bytes -= self.named.values().map(|known| known.source.len()).sum::<usize>();

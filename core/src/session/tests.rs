@@ -483,6 +483,49 @@ fn a_portal_of_pgconvoys_own_lives_until_its_batch_ends() {
 }
 
 #[test]
+fn a_query_ends_the_batch_that_was_only_flushed_elsewhere() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("s1", "SELECT * FROM t"), bare(frontend::FLUSH)].concat());
+    stage.node(STANDBY, &bare(b'1'));
+    stage.sent(STANDBY);
+    stage.client(&query("DROP TABLE t"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "S".into()), "no lock of the batch is left");
+    stage.node(PRIMARY, &[complete("DROP TABLE"), ready(b'I')].concat());
+    stage.node(STANDBY, &ready(b'I'));
+    assert_eq!(stage.heard(), "1CZ");
+    stage.client(&message(frontend::TERMINATE, b""));
+    assert!(stage.session.take_link(STANDBY).unwrap().1, "nothing is half-way there");
+}
+
+#[test]
+fn a_query_ends_the_batch_that_was_only_flushed_before_it() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("s1", "SELECT 1"), bare(frontend::FLUSH)].concat());
+    stage.node(STANDBY, &bare(b'1'));
+    stage.client(&query("SELECT 2"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "PHQ".into()));
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'I')].concat());
+    stage.client(&message(frontend::TERMINATE, b""));
+    assert!(stage.session.take_link(STANDBY).unwrap().1, "nothing is half-way there");
+}
+
+#[test]
+fn a_portal_is_fetched_from_and_moved_where_it_is() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&[parse("", "SELECT 1"), bind("p1", ""), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), ready(b'T')].concat());
+    stage.sent(STANDBY);
+    for text in ["MOVE 5 p1", "FETCH p1", "CLOSE p1"] {
+        stage.client(&query(text));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()), "{text}");
+        stage.node(STANDBY, &[complete("OK"), ready(b'T')].concat());
+    }
+    stage.client(&query("FETCH p1"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "another cursor of that name");
+}
+
+#[test]
 fn a_standby_that_is_lost_costs_its_statement_and_not_the_session() {
     let mut stage = Stage::paired();
     stage.begin();
