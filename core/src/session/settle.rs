@@ -27,6 +27,10 @@ impl Session {
             if !self.phase.is_serving() {
                 return;
             }
+            if self.ports[MAIN].as_ref().is_some_and(|main| main.dying && main.rest.bytes == 0) {
+                // The client has the main backend's last word: nothing that it sent after that is answered elsewhere.
+                return self.end(None);
+            }
             self.flush_notices();
             if self.is_quiet() {
                 self.quiet();

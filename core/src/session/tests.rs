@@ -572,6 +572,16 @@ fn a_cancel_holds_back_what_was_not_running_when_it_came() {
 }
 
 #[test]
+fn after_the_main_backends_last_word_the_standby_answers_no_more() {
+    let mut stage = Stage::paired();
+    stage.node(PRIMARY, &message(backend::ERROR_RESPONSE, b"SFATAL\0VFATAL\0C57P01\0Mno\0\0"));
+    assert_eq!(stage.heard(), "E");
+    stage.client(&query("SELECT 1"));
+    assert_eq!(stage.sent(STANDBY), "");
+    assert!(stage.session.is_over());
+}
+
+#[test]
 fn a_commit_without_an_answer_is_told_as_unknown() {
     let mut stage = Stage::paired();
     stage.begin();
