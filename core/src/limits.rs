@@ -35,6 +35,11 @@ pub const PENDING_REQUESTS: usize = 4096;
 pub const KEPT_STATEMENTS: usize = 10_000;
 /// Bytes of text that a session keeps for that.
 pub const KEPT_STATEMENT_BYTES: usize = 4 * 1024 * 1024;
+/// How long links to a database are not kept after a statement that needs it alone, in milliseconds: for that long
+/// PostgreSQL waits for others to leave (`CountOtherDBBackends`).
+pub const CLAIM_MS: u64 = 5_000;
+/// Databases for which that is remembered at a time; of more, the oldest is forgotten.
+pub const CLAIMS: usize = 64;
 /// SSLRequest and GSSENCRequest packets answered on one connection; a further one ends it.
 pub const ENCRYPTION_REQUESTS: u8 = 2;
 /// Length of the cancel key of protocol 3.2, in bytes (at most 256 by the manual, chapter "Message Formats").

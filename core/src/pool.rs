@@ -4,11 +4,14 @@
 //! not know each other. A pool holds links that are clean; washing comes before.
 
 use crate::fault::{Culprit, Fault};
+use crate::limits::{CLAIM_MS, CLAIMS};
 use crate::link::{Link, Login, Refused};
 use crate::node::NodeId;
 use crate::time::{Duration, Instant};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
+use alloc::vec::Vec;
 
 /// A link's number within its pool.
 pub type LinkId = u64;
@@ -77,6 +80,8 @@ struct Shelf {
 pub struct Pool {
     settings: PoolSettings,
     shelves: BTreeMap<NodeId, Shelf>,
+    /// Databases whose links are not kept, and until when; the oldest first.
+    claims: VecDeque<(Box<[u8]>, Instant)>,
     events: VecDeque<PoolEvent>,
     next_id: LinkId,
 }
@@ -84,7 +89,7 @@ pub struct Pool {
 impl Pool {
     /// An empty pool.
     pub fn new(settings: PoolSettings) -> Self {
-        Self { settings, shelves: BTreeMap::new(), events: VecDeque::new(), next_id: 0 }
+        Self { settings, shelves: BTreeMap::new(), claims: VecDeque::new(), events: VecDeque::new(), next_id: 0 }
     }
 
     /// Somebody asks for a link, and has done so `since` then. `token` tries to get the right to open one more; it is asked only when needed.
@@ -142,9 +147,11 @@ impl Pool {
     /// [`Pool::lost`].
     pub fn park(&mut self, link: Link, now: Instant) -> Option<LinkId> {
         let worn = self.settings.max_uses > 0 && link.uses >= self.settings.max_uses;
+        let claimed = |(database, until): &(Box<[u8]>, Instant)| now < *until && **database == *link.login.database;
+        let claimed = self.claims.iter().any(claimed);
         let shelf = self.shelves.entry(link.node).or_default();
         let wanted_elsewhere = shelf.waiting.is_empty() && shelf.wanted_elsewhere > 0;
-        if !self.settings.keep || worn || wanted_elsewhere {
+        if !self.settings.keep || worn || wanted_elsewhere || claimed {
             return None;
         }
         let id = self.next_id;
@@ -182,9 +189,25 @@ impl Pool {
         }
     }
 
+    /// PostgreSQL is asked for what it refuses while others are connected to `database`, and waits a moment for them to
+    /// leave: idle links are closed, and those that come back in that time are not kept.
+    pub fn claim(&mut self, database: &[u8], now: Instant) {
+        self.claims.retain(|(claimed, until)| now < *until && **claimed != *database);
+        if self.claims.len() >= CLAIMS {
+            self.claims.pop_front();
+        }
+        self.claims.push_back((database.into(), now.after(Duration::from_millis(CLAIM_MS))));
+        let idle: Vec<LinkId> =
+            self.idle().filter(|(_, link)| link.login.database == database).map(|(id, _)| id).collect();
+        for id in idle {
+            self.events.push_back(PoolEvent::Close(id));
+            self.dead(id);
+        }
+    }
+
     /// Closes every idle link of a node, or of all.
     pub fn clear(&mut self, which: Option<NodeId>) {
-        let nodes: alloc::vec::Vec<NodeId> =
+        let nodes: Vec<NodeId> =
             self.shelves.keys().copied().filter(|node| which.is_none_or(|which| which == *node)).collect();
         for node in nodes {
             while self.shelves.get(&node).is_some_and(|shelf| !shelf.idle.is_empty()) {
@@ -205,7 +228,7 @@ impl Pool {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let nodes: alloc::vec::Vec<NodeId> = self.shelves.keys().copied().collect();
+        let nodes: Vec<NodeId> = self.shelves.keys().copied().collect();
         for node in nodes {
             if let Some(life) = self.settings.life_time {
                 let old = |shelf: &Shelf| shelf.idle.front().is_some_and(|parked| parked.since.after(life) <= now);
@@ -269,7 +292,7 @@ mod tests {
 
     fn login(user: &str) -> Arc<Login> {
         let user = user.as_bytes().to_vec();
-        Arc::new(Login { user: user.clone(), database: user, parameters: alloc::vec::Vec::new(), password: None })
+        Arc::new(Login { user: user.clone(), database: user, parameters: Vec::new(), password: None })
     }
 
     fn pool(life_time: Option<Duration>) -> Pool {
@@ -331,6 +354,23 @@ mod tests {
         assert!(matches!(pool.poll_event(), Some(PoolEvent::Token(N0))));
         pool.ask(2, N0, &login("a"), T0, || true);
         assert!(pool.park(link("a"), T0).is_some(), "one link was wanted, and one was given");
+    }
+
+    #[test]
+    fn links_to_a_database_that_is_to_be_dropped_are_not_kept() {
+        let mut pool = pool(None);
+        for (ticket, user) in (0..).zip(["shop", "shop", "bank"]) {
+            pool.ask(ticket, N0, &login(user), T0, || true);
+        }
+        let idle = pool.park(link("shop"), T0).unwrap();
+        let other = pool.park(link("bank"), T0).unwrap();
+        pool.claim(b"shop", T0);
+        assert!(matches!(pool.poll_event(), Some(PoolEvent::Close(closed)) if closed == idle));
+        assert!(matches!(pool.poll_event(), Some(PoolEvent::Token(N0))));
+        assert_eq!(pool.idle().map(|(id, _)| id).collect::<Vec<_>>(), [other]);
+        assert_eq!(pool.park(link("shop"), T0.after(Duration::from_millis(CLAIM_MS - 1))), None);
+        assert!(pool.park(link("shop"), T0.after(Duration::from_millis(CLAIM_MS))).is_some());
+        pool.invariants();
     }
 
     #[test]

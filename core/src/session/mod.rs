@@ -158,6 +158,13 @@ pub enum Report {
         /// The backend.
         node: NodeId,
     },
+    /// A statement was sent that PostgreSQL refuses while others are connected to a database: see [`Pool::claim`].
+    ///
+    /// [`Pool::claim`]: crate::pool::Pool::claim
+    Claim {
+        /// The database.
+        database: Box<[u8]>,
+    },
     /// A statement or message went to a backend (`log_per_node_statement`).
     PerNode {
         /// The backend.

@@ -338,6 +338,7 @@ impl Session {
             }
         }
         self.end_batch(to);
+        self.note_claim(naming.as_deref());
         self.afterwards = naming;
         self.statements.query_ran();
         self.report_statement("", text);
@@ -467,11 +468,19 @@ impl Session {
         }
         self.ask(portal.on.or_main(), Ask::Execute, |session, to| {
             if portal.naming.is_some() {
+                session.note_claim(portal.naming.as_deref());
                 session.afterwards = portal.naming.clone();
             }
             session.report_sent(to, "Execute: ", portal.text.as_deref());
             session.note_sent(&portal.summary, to);
         })
+    }
+
+    /// A database is needed for a statement alone: links that idle there would keep it in use.
+    fn note_claim(&mut self, naming: Option<&Naming>) {
+        if let Some(Naming::Claims(database)) = naming {
+            self.report(Report::Claim { database: database.clone() });
+        }
     }
 
     /// Describe and Close, of a statement or a portal.

@@ -37,7 +37,7 @@ impl Session {
     pub(super) fn choose_named(&self, summary: &Summary, naming: Option<&Naming>) -> Target {
         let known = |name| self.statements.statement(name).filter(|(on, known)| !on.is_empty() || known.has_source());
         match naming {
-            None | Some(Naming::DeallocatesAll) => self.choose(summary),
+            None | Some(Naming::DeallocatesAll | Naming::Claims(_)) => self.choose(summary),
             Some(Naming::Executes { name, .. }) => known(name).map_or(Target::MAIN, |(on, known)| {
                 let wanted = self.choose(&self.executed(summary, naming));
                 known.within_reach(on, wanted)

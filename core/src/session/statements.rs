@@ -72,7 +72,7 @@ impl Summary {
     }
 }
 
-/// What a statement has to do with prepared ones and with portals. They share their names with the extended protocol's.
+/// What a statement names: prepared ones and portals, which share their names with the extended protocol's, or a database.
 #[derive(Clone, Debug)]
 pub(super) enum Naming {
     /// `PREPARE`.
@@ -87,6 +87,8 @@ pub(super) enum Naming {
     Fetches(Box<[u8]>),
     /// `CLOSE`.
     Closes(Box<[u8]>),
+    /// A database that nobody else may be connected to.
+    Claims(Box<[u8]>),
 }
 
 impl Naming {
@@ -101,6 +103,7 @@ impl Naming {
             Effect::DeallocateAll | Effect::DiscardAll => Self::DeallocatesAll,
             Effect::Fetch { name } | Effect::Move { name } => Self::Fetches(owned(name)),
             Effect::CloseCursor { name: Some(name) } => Self::Closes(owned(name)),
+            Effect::ClaimDatabase { name } => Self::Claims(owned(name)),
             _ => return None,
         }))
     }
@@ -404,7 +407,7 @@ impl Statements {
                     Prepared { on: Target::MAIN, summary: Summary::UNTOLD, naming: None, source: Vec::new() };
                 self.put(significant(name).into(), prepared);
             }
-            Naming::Executes { .. } | Naming::Fetches(_) => {}
+            Naming::Executes { .. } | Naming::Fetches(_) | Naming::Claims(_) => {}
             Naming::Closes(name) => self.portal_closed(name),
             Naming::Deallocates(name) => self.closed(name),
             Naming::DeallocatesAll => {

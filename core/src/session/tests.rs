@@ -572,6 +572,23 @@ fn a_cancel_holds_back_what_was_not_running_when_it_came() {
 }
 
 #[test]
+fn whoever_drops_a_database_claims_it_each_time() {
+    let mut stage = Stage::paired();
+    let text = "DROP DATABASE IF EXISTS \"Shop\"";
+    stage.client(&query(text));
+    assert_eq!((stage.sent(PRIMARY), stage.claimed.len()), ("Q".into(), 1));
+    stage.node(PRIMARY, &[complete("DROP DATABASE"), ready(b'I')].concat());
+    stage.client(&[parse("s", text), sync()].concat());
+    stage.node(PRIMARY, &[bare(b'1'), ready(b'I')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.claimed.len()), ("PS".into(), 1));
+    for _ in 0..2 {
+        stage.client(&[bind("", "s"), execute(""), sync()].concat());
+        stage.node(PRIMARY, &[bare(b'2'), complete("DROP DATABASE"), ready(b'I')].concat());
+    }
+    assert_eq!(stage.claimed, [&b"Shop"[..]; 3].map(Box::from));
+}
+
+#[test]
 fn after_the_main_backends_last_word_the_standby_answers_no_more() {
     let mut stage = Stage::paired();
     stage.node(PRIMARY, &message(backend::ERROR_RESPONSE, b"SFATAL\0VFATAL\0C57P01\0Mno\0\0"));
@@ -667,6 +684,7 @@ struct Stage {
     session: Session,
     released: Vec<NodeId>,
     cancelled: Vec<NodeId>,
+    claimed: Vec<Box<[u8]>>,
     shown: usize,
 }
 
@@ -696,7 +714,7 @@ impl Stage {
         let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
         let keys = Rc::new(RefCell::new(KeyCache::new()));
         let session = Session::new(Arc::new(setup), view, secrets, Rng::new(1), keys, NOW);
-        let mut stage = Self { session, released: vec![], cancelled: vec![], shown: 0 };
+        let mut stage = Self { session, released: vec![], cancelled: vec![], claimed: vec![], shown: 0 };
         let mut startup = Vec::new();
         crate::wire::startup::build(&mut startup, b"alice", b"shop", b"");
         stage.session.handle_read(Peer::Client, &mut BytesMut::from(&startup[..]), NOW);
@@ -749,6 +767,7 @@ impl Stage {
                 SessionEvent::Release { node } => self.released.push(node),
                 SessionEvent::Cancel { node, .. } => self.cancelled.push(node),
                 SessionEvent::Show(_) => self.shown += 1,
+                SessionEvent::Report(Report::Claim { database }) => self.claimed.push(database),
                 _ => {}
             }
         }

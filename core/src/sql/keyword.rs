@@ -54,7 +54,7 @@ keywords! {
         Binary = "binary", By = "by", Chain = "chain", Characteristics = "characteristics", Close = "close",
         Commit = "commit", Committed = "committed", Content = "content", Copy = "copy", Cross = "cross", Cube = "cube",
         Cursor = "cursor", Deallocate = "deallocate", Declare = "declare", Delete = "delete", Discard = "discard",
-        Document = "document", Escape = "escape", Execute = "execute", Explain = "explain", Filter = "filter",
+        Document = "document", Drop = "drop", Escape = "escape", Execute = "execute", Explain = "explain", Filter = "filter",
         First = "first", Full = "full", Groups = "groups", Hold = "hold", Ilike = "ilike", Inner = "inner",
         Insert = "insert", Is = "is", Isolation = "isolation", Join = "join", Key = "key", Left = "left",
         Level = "level", Like = "like", Listen = "listen", Local = "local", Lock = "lock",

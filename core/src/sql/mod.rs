@@ -347,6 +347,12 @@ pub enum Effect<'a> {
     },
     /// A temporary relation is created.
     CreateTemp,
+    /// `DROP DATABASE`, `ALTER DATABASE` that renames or moves it, `CREATE DATABASE` that copies it: refused for as long
+    /// as others are connected to it.
+    ClaimDatabase {
+        /// The database.
+        name: Name<'a>,
+    },
 }
 
 /// What [`analyze`] found.
@@ -477,7 +483,8 @@ impl Effect<'_> {
             | Effect::Lock
             | Effect::Copy { .. }
             | Effect::ShowPool(_)
-            | Effect::PgpoolCommand { .. } => Hazards::NONE,
+            | Effect::PgpoolCommand { .. }
+            | Effect::ClaimDatabase { .. } => Hazards::NONE,
         }
     }
 }

@@ -5,7 +5,7 @@ use super::cursor::Cursor;
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
 use super::setting::{self, Modes};
-use super::{Effect, Hazards, PoolReport, Reason, Route, Verdict, query};
+use super::{Effect, Hazards, Name, PoolReport, Reason, Route, Verdict, query};
 
 /// A statement's verdict and effect.
 pub(super) type Read<'a> = (Verdict, Effect<'a>);
@@ -79,7 +79,9 @@ fn by_first_word<'a>(first: K, cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
         K::Lock => Some(lock(cursor)),
         K::Copy => copy(cursor),
         K::Explain => explain(cursor),
+        K::Create if is_word(cursor, "database") => Some(create_database(cursor)),
         K::Create => Some(create(cursor)),
+        K::Drop | K::Alter if is_word(cursor, "database") => Some(claim_database(first, cursor)),
         K::Do => {
             let (mut verdict, effect) = writes(cursor);
             verdict.warn(Hazards::CHANGES_STATE_UNSEEN);
@@ -243,7 +245,7 @@ fn declare<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
 }
 
 /// The cursor of `FETCH` and `MOVE` is their last word, whatever directions stand in front.
-fn last_name<'a>(cursor: &mut Cursor<'a>) -> Option<super::Name<'a>> {
+fn last_name<'a>(cursor: &mut Cursor<'a>) -> Option<Name<'a>> {
     let mut last = None;
     while !cursor.at_end() {
         last = cursor.name();
@@ -361,6 +363,35 @@ fn inner(cursor: &mut Cursor<'_>) -> Verdict {
 }
 
 /// A statement that may write, and of which the session need know nothing.
+/// PostgreSQL copies `template1` unless told otherwise.
+fn create_database<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
+    cursor.eat_name();
+    let mut template = Some(Name::new(b"template1"));
+    while !cursor.at_end() {
+        if is_word(cursor, "template") {
+            cursor.eat_kind(Kind::Operator);
+            template = cursor.name();
+        } else {
+            cursor.bump();
+        }
+    }
+    claims(cursor, template)
+}
+
+fn claim_database<'a>(first: K, cursor: &mut Cursor<'a>) -> Read<'a> {
+    if first == K::Drop && is_word(cursor, "if") {
+        cursor.eat(K::Exists);
+    }
+    let name = cursor.eat_name();
+    let alone = first == K::Drop || is_word(cursor, "rename") || (cursor.eat(K::Set) && is_word(cursor, "tablespace"));
+    claims(cursor, name.filter(|_| alone))
+}
+
+fn claims<'a>(cursor: &mut Cursor<'a>, name: Option<Name<'a>>) -> Read<'a> {
+    let (verdict, none) = writes(cursor);
+    (verdict, name.map_or(none, |name| Effect::ClaimDatabase { name }))
+}
+
 fn writes<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
     let mut verdict = Verdict::primary(Reason::Writes, true);
     verdict.warn(skip(cursor));

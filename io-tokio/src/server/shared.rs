@@ -28,6 +28,8 @@ pub(super) enum WorkerMail<P> {
     Starving(NodeId),
     /// The right to open a link of this node has become free.
     TokenFree(NodeId),
+    /// A database is claimed: links to it are not kept for a while.
+    Claim(Box<[u8]>),
     /// The idle links are listed, for `SHOW pool_pools`.
     ListIdle(oneshot::Sender<Vec<LinkInfo>>),
 }

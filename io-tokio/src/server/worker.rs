@@ -390,11 +390,20 @@ impl<E: Env> Worker<E> {
         });
     }
 
-    pub(super) fn report(&self, session: &Session, report: Report) {
+    fn claim(self: &Rc<Self>, database: &[u8]) {
+        self.pool.borrow_mut().claim(database, self.env.now());
+        self.pool_events();
+    }
+
+    pub(super) fn report(self: &Rc<Self>, session: &Session, report: Report) {
         match report {
             Report::Select { node } => self.shared.count_select(node),
             Report::Role { node, standby } => self.tell_control(News::Role(node, standby)),
             Report::Unreachable { node } => self.tell_control(News::Suspicion(node)),
+            Report::Claim { database } => {
+                self.shared.tell_others(self.index, || WorkerMail::Claim(database.clone()));
+                self.claim(&database);
+            }
             Report::PerNode { node, process_id, text } => {
                 super::journal::per_node(session, node, process_id, &text);
             }
@@ -443,6 +452,7 @@ impl<E: Env> Worker<E> {
                 self.pool.borrow_mut().retry(node);
                 self.pool_events();
             }
+            WorkerMail::Claim(database) => self.claim(&database),
             WorkerMail::ListIdle(reply) => {
                 let pool = self.pool.borrow();
                 let list: Vec<LinkInfo> = pool.idle().map(|(_, link)| links::info(link, None)).collect();

@@ -307,6 +307,30 @@ fn several_statements() {
 }
 
 #[test]
+fn databases_that_nobody_else_may_use() {
+    let claims = |text, texts: &[&str]| does(Route::Primary, Effect::ClaimDatabase { name: name(text) }, texts);
+    claims("shop", &["DROP DATABASE shop", "drop database if exists \"shop\" WITH (FORCE)", "DROP DATABASE Shop;"]);
+    claims("shop", &["ALTER DATABASE shop RENAME TO store", "ALTER DATABASE shop SET TABLESPACE fast"]);
+    claims(
+        "shop",
+        &["CREATE DATABASE copy TEMPLATE shop", "CREATE DATABASE copy WITH OWNER me TEMPLATE = shop ENCODING 6"],
+    );
+    claims("template1", &["CREATE DATABASE shop", "CREATE DATABASE shop OWNER me"]);
+    does(
+        Route::Primary,
+        Effect::None,
+        &[
+            "DROP TABLE database",
+            "ALTER DATABASE shop SET work_mem = 1",
+            "ALTER DATABASE shop CONNECTION LIMIT 3",
+            "CREATE DATABASE copy TEMPLATE 'shop'",
+            "DROP DATABASE",
+        ],
+    );
+    assert!(read("DROP DATABASE shop").writes && read("CREATE DATABASE shop").writes);
+}
+
+#[test]
 fn reasons_have_texts_of_their_own() {
     let texts = [Reason::Reads, Reason::LeadingComment, Reason::Catalog, Reason::NotUnderstood, Reason::ForProxy];
     for (index, reason) in texts.iter().enumerate() {

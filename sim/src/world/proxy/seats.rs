@@ -266,6 +266,10 @@ impl World {
         match report {
             Report::Role { node, standby } => self.proxy.cluster.handle_role(node, standby, self.now),
             Report::Unreachable { node } => self.proxy.cluster.handle_suspicion(node, self.now),
+            Report::Claim { database } => {
+                self.proxy.pool.claim(&database, self.now);
+                self.pool_events();
+            }
             Report::Select { node } if node != NodeId(0) => self.mark("a read went to a standby"),
             _ => {}
         }
