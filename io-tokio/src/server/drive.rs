@@ -29,8 +29,10 @@ pub(super) struct Drive<E: Env> {
     pub worker: Rc<Worker<E>>,
     pub session: Session,
     pub mailbox: Rc<Mailbox<E::Stream>>,
-    client: Option<E::Stream>,
-    nodes: Vec<(NodeId, E::Stream)>,
+    client: Option<Connection<E::Stream>>,
+    nodes: Vec<(NodeId, Connection<E::Stream>)>,
+    /// A socket did not take all that is queued for it.
+    unwritten: bool,
     timer: Option<Pin<Box<Sleep>>>,
     timer_at: Instant,
     /// Set once the session is over.
@@ -40,6 +42,19 @@ pub(super) struct Drive<E: Env> {
     /// Those who asked for a cancel that is under way: dropping them tells them that it is done.
     cancels: Vec<oneshot::Sender<()>>,
     cancels_out: u32,
+}
+
+/// A socket with what is known of it within one poll.
+struct Connection<S> {
+    stream: S,
+    /// It has nothing to read, and wakes the session when that changes.
+    waits: bool,
+}
+
+impl<S> Connection<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, waits: false }
+    }
 }
 
 /// How far the farewell has come.
@@ -64,8 +79,9 @@ impl<E: Env> Drive<E> {
             worker,
             session,
             mailbox,
-            client: Some(client),
+            client: Some(Connection::new(client)),
             nodes: Vec::new(),
+            unwritten: false,
             timer: None,
             timer_at: Instant::FAR,
             ending: None,
@@ -76,6 +92,7 @@ impl<E: Env> Drive<E> {
         }
     }
 
+    /// Reads the session's mail. True when there was any.
     fn poll_mail(&mut self, now: Instant) -> bool {
         let mut any = false;
         while let Some(mail) = self.mailbox.take() {
@@ -118,7 +135,7 @@ impl<E: Env> Drive<E> {
     fn granted(&mut self, node: NodeId, grant: Grant<E::Stream>, now: Instant) {
         match grant {
             Ok((link, stream)) => match self.session.handle_grant(node, Ok(link), now) {
-                None => self.nodes.push((node, stream)),
+                None => self.nodes.push((node, Connection::new(stream))),
                 Some(unwanted) => self.worker.give_back(unwanted, stream, true),
             },
             Err(refused) => {
@@ -128,11 +145,9 @@ impl<E: Env> Drive<E> {
         }
     }
 
-    /// Grants the session's wishes. True when there were any.
-    fn poll_events(&mut self, now: Instant) -> bool {
-        let mut any = false;
+    /// Grants the session's wishes.
+    fn poll_events(&mut self, now: Instant) {
         while let Some(event) = self.session.poll_event() {
-            any = true;
             match event {
                 SessionEvent::WantSlot => self.worker.want_slot(&self.mailbox),
                 SessionEvent::Acquire { node, login } => self.worker.acquire(node, login, &self.mailbox),
@@ -160,13 +175,12 @@ impl<E: Env> Drive<E> {
                 }
             }
         }
-        any
     }
 
     fn release(&mut self, node: NodeId) {
-        let stream = self.nodes.iter().position(|(known, _)| *known == node).map(|at| self.nodes.swap_remove(at).1);
-        if let (Some((link, reusable)), Some(stream)) = (self.session.take_link(node), stream) {
-            self.worker.release(link, stream, reusable);
+        let connection = self.nodes.iter().position(|(known, _)| *known == node).map(|at| self.nodes.swap_remove(at).1);
+        if let (Some((link, reusable)), Some(connection)) = (self.session.take_link(node), connection) {
+            self.worker.release(link, connection.stream, reusable);
         }
     }
 
@@ -187,81 +201,114 @@ impl<E: Env> Drive<E> {
         }
     }
 
+    /// Writes what is queued, as far as the sockets take it. True when one of them was found broken.
     fn poll_writes(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let mut progress = false;
         let mut broken = None;
-        for (node, stream) in &mut self.nodes {
-            let Some(queue) = self.session.writes(Peer::Node(*node)) else { continue };
-            match write(stream, queue, cx) {
-                Ok(wrote) => progress |= wrote,
+        self.unwritten = false;
+        for (node, connection) in &mut self.nodes {
+            let Some(queue) = self.session.writes(Peer::Node(*node)).filter(|queue| !queue.is_empty()) else {
+                continue;
+            };
+            match write(&mut connection.stream, queue, cx) {
+                Ok(()) => self.unwritten |= !queue.is_empty(),
                 Err(error) => broken = Some((*node, error)),
             }
         }
-        if let (Some(client), Some(queue)) = (&mut self.client, self.session.writes(Peer::Client)) {
-            match write(client, queue, cx) {
-                Ok(wrote) => progress |= wrote,
+        if let (Some(client), Some(queue)) = (&mut self.client, self.session.writes(Peer::Client))
+            && !queue.is_empty()
+        {
+            match write(&mut client.stream, queue, cx) {
+                Ok(()) => self.unwritten |= !queue.is_empty(),
                 Err(_) => {
                     self.client_lost(now);
-                    progress = true;
+                    return true;
                 }
             }
         }
         if let Some((node, error)) = broken {
             self.node_lost(node, Closed::Broken(error.to_string()), now);
-            progress = true;
+            return true;
         }
-        progress
+        false
     }
 
+    /// Reads from whoever the session wants to hear, until nobody has anything to say. False when there is more, but
+    /// it is others' turn.
     fn poll_reads(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let mut progress = false;
+        for _ in 0..ROUNDS {
+            let any = self.poll_nodes(cx, now) | self.poll_client(cx, now);
+            if !any {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Reads from each backend. True when one had something to say.
+    fn poll_nodes(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut any = false;
         let mut at = 0;
-        while at < self.nodes.len() {
-            let node = self.nodes[at].0;
+        while let Some((node, connection)) = self.nodes.get_mut(at) {
+            let node = *node;
             at += 1;
-            if !self.session.wants_read(Peer::Node(node)) {
+            if connection.waits || !self.session.wants_read(Peer::Node(node)) {
                 continue;
             }
-            let read = {
-                let mut scratch = self.worker.scratch.borrow_mut();
-                read(&mut self.nodes[at - 1].1, &mut scratch, cx)
-            };
-            match read {
-                Poll::Pending => {}
-                Poll::Ready(Ok(0)) => {
-                    self.node_lost(node, Closed::End, now);
-                    return true;
+            let mut scratch = self.worker.scratch.borrow_mut();
+            let lost = match read(&mut connection.stream, &mut scratch, cx) {
+                Poll::Pending => {
+                    connection.waits = true;
+                    continue;
                 }
+                Poll::Ready(Ok(0)) => Some(Closed::End),
                 Poll::Ready(Ok(_)) => {
-                    let mut scratch = self.worker.scratch.borrow_mut();
                     self.session.handle_read(Peer::Node(node), &mut scratch, now);
-                    progress = true;
+                    None
                 }
-                Poll::Ready(Err(error)) => {
-                    self.node_lost(node, Closed::Broken(error.to_string()), now);
-                    return true;
-                }
+                Poll::Ready(Err(error)) => Some(Closed::Broken(error.to_string())),
+            };
+            drop(scratch);
+            if let Some(why) = lost {
+                self.node_lost(node, why, now);
             }
+            self.answer(cx, now);
+            any = true;
         }
-        progress | self.poll_client(cx, now)
+        any
     }
 
+    /// Reads from the client. True when it had something to say.
     fn poll_client(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(client) = &mut self.client else { return false };
-        if !self.session.wants_read(Peer::Client) {
+        if client.waits || !self.session.wants_read(Peer::Client) {
             return false;
         }
         let mut scratch = self.worker.scratch.borrow_mut();
-        match read(client, &mut scratch, cx) {
-            Poll::Pending => false,
+        match read(&mut client.stream, &mut scratch, cx) {
+            Poll::Pending => {
+                client.waits = true;
+                return false;
+            }
             Poll::Ready(Ok(0) | Err(_)) => {
                 drop(scratch);
                 self.client_lost(now);
-                true
             }
             Poll::Ready(Ok(_)) => {
                 self.session.handle_read(Peer::Client, &mut scratch, now);
-                true
+                drop(scratch);
+            }
+        }
+        self.answer(cx, now);
+        true
+    }
+
+    /// Does what the session wants after something has happened. What is written at once leaves the read buffer free
+    /// for the next read.
+    fn answer(&mut self, cx: &mut Context<'_>, now: Instant) {
+        loop {
+            self.poll_events(now);
+            if !self.poll_writes(cx, now) {
+                return;
             }
         }
     }
@@ -323,7 +370,7 @@ impl<E: Env> Drive<E> {
             return true;
         }
         if !ending.shut {
-            match Pin::new(&mut *client).poll_shutdown(cx) {
+            match Pin::new(&mut client.stream).poll_shutdown(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Err(_)) => return true,
                 Poll::Ready(Ok(())) => ending.shut = true,
@@ -333,7 +380,7 @@ impl<E: Env> Drive<E> {
         loop {
             let mut scratch = self.worker.scratch.borrow_mut();
             scratch.clear();
-            match read(client, &mut scratch, cx) {
+            match read(&mut client.stream, &mut scratch, cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(0) | Err(_)) => return true,
                 Poll::Ready(Ok(_)) => scratch.clear(),
@@ -349,16 +396,24 @@ impl<E: Env> Future for Drive<E> {
         let this = self.get_mut();
         this.mailbox.wake_with(cx.waker());
         let now = this.worker.env.now();
+        // Nobody tells who has woken the session.
+        this.client.iter_mut().for_each(|client| client.waits = false);
+        this.nodes.iter_mut().for_each(|(_, node)| node.waits = false);
         for _ in 0..ROUNDS {
-            let mut progress = this.poll_mail(now);
-            progress |= this.poll_reads(cx, now);
-            progress |= this.poll_events(now);
-            progress |= this.poll_writes(cx, now);
-            progress |= this.poll_events(now);
+            let mail = this.poll_mail(now);
+            if mail || this.unwritten {
+                this.answer(cx, now);
+            }
+            let waiting = this.poll_reads(cx, now);
             if this.poll_end(cx) {
                 return Poll::Ready(());
             }
-            if !progress && !this.poll_timer(cx, now) {
+            if !waiting {
+                break;
+            }
+            if this.poll_timer(cx, now) {
+                this.answer(cx, now);
+            } else if this.mailbox.is_empty() {
                 return Poll::Pending;
             }
         }
@@ -391,9 +446,8 @@ fn read<S: tokio::io::AsyncRead + Unpin>(
     poll_read_buf(Pin::new(stream), cx, scratch)
 }
 
-/// Writes what can be written now. True when anything was.
-fn write<S: AsyncWrite + Unpin>(stream: &mut S, queue: &mut WriteQueue, cx: &mut Context<'_>) -> io::Result<bool> {
-    let mut progress = false;
+/// Writes what can be written now.
+fn write<S: AsyncWrite + Unpin>(stream: &mut S, queue: &mut WriteQueue, cx: &mut Context<'_>) -> io::Result<()> {
     while !queue.is_empty() {
         let written = {
             let mut chunks: [&[u8]; CHUNKS] = [&[]; CHUNKS];
@@ -407,10 +461,7 @@ fn write<S: AsyncWrite + Unpin>(stream: &mut S, queue: &mut WriteQueue, cx: &mut
         };
         match written {
             Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-            Poll::Ready(Ok(written)) => {
-                queue.advance(written);
-                progress = true;
-            }
+            Poll::Ready(Ok(written)) => queue.advance(written),
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => {
                 // The rest would keep the worker's whole read buffer alive: a small one moves out.
@@ -421,5 +472,5 @@ fn write<S: AsyncWrite + Unpin>(stream: &mut S, queue: &mut WriteQueue, cx: &mut
             }
         }
     }
-    Ok(progress)
+    Ok(())
 }

@@ -72,6 +72,11 @@ impl<S> Mailbox<S> {
         next
     }
 
+    /// True when nothing waits in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.mail.borrow().is_empty()
+    }
+
     /// Asks to be woken by the next message.
     pub(super) fn wake_with(&self, waker: &Waker) {
         let mut own = self.waker.borrow_mut();
