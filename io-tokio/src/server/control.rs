@@ -2,7 +2,7 @@
 
 use super::links::{connect_and_log_in, converse};
 use super::settings::{BackendSettings, Settings};
-use super::shared::Shared;
+use super::shared::{Shared, WorkerMail};
 use super::worker::{News, Orders};
 use crate::env::Env;
 use pgconvoy_core::auth::scram::KeyCache;
@@ -21,6 +21,9 @@ use tokio::time::{sleep, timeout};
 
 /// How often the queue for places is looked at for those who have waited for too long.
 const GATE_PERIOD: Duration = Duration::from_millis(250);
+
+/// How often idle links are looked at for those whose connection has ended.
+const SWEEP_PERIOD: Duration = Duration::from_millis(1_000);
 
 /// The control task's state.
 pub(super) struct Control<E: Env> {
@@ -68,6 +71,7 @@ impl<E: Env> Control<E> {
         spawn_local(Rc::clone(self).hear(news));
         spawn_local(Rc::clone(self).watch());
         spawn_local(Rc::clone(self).watch_gate());
+        spawn_local(Rc::clone(self).pace_sweeps());
     }
 
     async fn hear(self: Rc<Self>, mut news: mpsc::UnboundedReceiver<News>) {
@@ -98,6 +102,14 @@ impl<E: Env> Control<E> {
         loop {
             sleep(GATE_PERIOD).await;
             self.shared.expire_waiters(self.env.now());
+        }
+    }
+
+    /// Workers have no timer of their own for it: each would cost at every turn of their runtimes.
+    async fn pace_sweeps(self: Rc<Self>) {
+        loop {
+            sleep(SWEEP_PERIOD).await;
+            self.shared.tell_all(|| WorkerMail::Sweep);
         }
     }
 

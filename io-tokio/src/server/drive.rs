@@ -6,7 +6,7 @@ use crate::env::Env;
 use bytes::{Bytes, BytesMut};
 use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, LINGER_MS, READ_BYTES};
 use pgconvoy_core::node::NodeId;
-use pgconvoy_core::session::{Closed, Peer, Session, SessionEvent};
+use pgconvoy_core::session::{Closed, Peer, Session, SessionEvent, Timer};
 use pgconvoy_core::time::{Duration, Instant};
 use pgconvoy_core::wire::WriteQueue;
 use std::future::Future;
@@ -33,8 +33,7 @@ pub(super) struct Drive<E: Env> {
     nodes: Vec<(NodeId, Connection<E::Stream>)>,
     /// A socket did not take all that is queued for it.
     unwritten: bool,
-    timer: Option<Pin<Box<Sleep>>>,
-    timer_at: Instant,
+    alarm: Option<Alarm>,
     /// Set once the session is over.
     ending: Option<Ending>,
     pub key: Option<(i32, Bytes)>,
@@ -55,6 +54,14 @@ impl<S> Connection<S> {
     fn new(stream: S) -> Self {
         Self { stream, waits: false }
     }
+}
+
+/// A timer of the runtime.
+struct Alarm {
+    at: Instant,
+    /// The same deadline comes again: the timer is kept while there is none.
+    recurs: bool,
+    sleep: Pin<Box<Sleep>>,
 }
 
 /// How far the farewell has come.
@@ -82,8 +89,7 @@ impl<E: Env> Drive<E> {
             client: Some(Connection::new(client)),
             nodes: Vec::new(),
             unwritten: false,
-            timer: None,
-            timer_at: Instant::FAR,
+            alarm: None,
             ending: None,
             key: None,
             has_slot: false,
@@ -328,11 +334,15 @@ impl<E: Env> Drive<E> {
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let wanted = match &self.ending {
             // A client that is gone is not waited for; a cancel that is under way tells by mail that it is done.
-            Some(ending) => self.client.is_some().then_some(ending.deadline),
-            None => self.session.poll_timeout().map(|(at, _)| at),
+            Some(ending) => self.client.is_some().then_some((ending.deadline, false)),
+            None => self.session.poll_timeout().map(|(at, name)| (at, name == Timer::ClientIdle)),
         };
-        let Some(wanted) = wanted else { return false };
-        if wanted <= now {
+        let Some((at, recurs)) = wanted else {
+            // Most sessions have none after their login, and a worker without timers need not look at the clock.
+            self.alarm = self.alarm.take().filter(|alarm| alarm.recurs);
+            return false;
+        };
+        if at <= now {
             if self.ending.is_some() {
                 self.client = None;
             } else {
@@ -340,20 +350,17 @@ impl<E: Env> Drive<E> {
             }
             return true;
         }
-        // A timer that fires too early is set again then: deadlines mostly move away, and moving a timer costs.
-        if self.timer.is_none() || self.timer_at > wanted {
-            let sleep = Box::pin(tokio::time::sleep(wanted.since(now)));
-            self.timer = Some(sleep);
-            self.timer_at = wanted;
+        // One that rings too early is set again then: deadlines mostly move away, and moving a timer costs.
+        let alarm = match &mut self.alarm {
+            Some(alarm) if alarm.at <= at => alarm,
+            alarm => alarm.insert(Alarm { at, recurs, sleep: Box::pin(tokio::time::sleep(at.since(now))) }),
+        };
+        alarm.recurs = recurs;
+        let rings = alarm.sleep.as_mut().poll(cx).is_ready();
+        if rings {
+            self.alarm = None;
         }
-        if let Some(timer) = &mut self.timer
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            self.timer = None;
-            self.timer_at = Instant::FAR;
-            return true;
-        }
-        false
+        rings
     }
 
     /// Says farewell. True when the session can be forgotten.

@@ -33,8 +33,8 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 use worker::{News, Orders, Worker};
 
-/// How often idle links are looked at for those whose connection has ended.
-const SWEEP_PERIOD: Duration = Duration::from_millis(1_000);
+/// Shortest time between two looks at a pool's deadlines.
+const POOL_PERIOD: Duration = Duration::from_millis(20);
 /// How often a stopping server looks whether its last session has ended.
 const DRAIN_PERIOD: Duration = Duration::from_millis(20);
 /// Longest wait for sessions to end after a fast stop.
@@ -275,7 +275,7 @@ async fn work<E: Env>(
             reader.handle_mail(mail);
         }
     });
-    spawn_local(sweep(Rc::clone(&worker)));
+    spawn_local(keep_pool_deadlines(Rc::clone(&worker)));
     let stopped = orders.wait_for(|orders| orders.shutdown.is_some()).await.is_ok();
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
     let mut waited = Duration::ZERO;
@@ -311,11 +311,16 @@ async fn accept<E: Env>(worker: Rc<Worker<E>>, listener: E::Listener) {
     }
 }
 
-async fn sweep<E: Env>(worker: Rc<Worker<E>>) {
+/// Does what the pool has to do at its deadlines. A worker whose pool has none sets no timer, which would cost at every
+/// turn of its runtime.
+async fn keep_pool_deadlines<E: Env>(worker: Rc<Worker<E>>) {
     loop {
-        let due = worker.pool_deadline().map(|at| at.since(worker.env.now()));
-        let pause = due.unwrap_or(SWEEP_PERIOD).min(SWEEP_PERIOD);
-        let _either = tokio::time::timeout(pause.max(DRAIN_PERIOD), worker.pool_changed.notified()).await;
-        worker.sweep();
+        let changed = worker.pool_changed.notified();
+        match worker.pool_deadline().map(|at| at.since(worker.env.now())) {
+            // Either the time comes or something changes: both lead to another look.
+            Some(due) => drop(tokio::time::timeout(due.max(POOL_PERIOD), changed).await),
+            None => changed.await,
+        }
+        worker.expire_links();
     }
 }

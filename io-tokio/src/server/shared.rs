@@ -30,6 +30,8 @@ pub(super) enum WorkerMail<P> {
     TokenFree(NodeId),
     /// A database is claimed: links to it are not kept for a while.
     Claim(Box<[u8]>),
+    /// Time to look for idle links whose connection has ended.
+    Sweep,
     /// The idle links are listed, for `SHOW pool_pools`.
     ListIdle(oneshot::Sender<Vec<LinkInfo>>),
 }
@@ -205,6 +207,11 @@ impl<P> Shared<P> {
     /// Sends a message to a worker. One that has ended needs none.
     pub(super) fn tell(&self, worker: usize, mail: WorkerMail<P>) {
         let _ended = self.workers[worker].send(mail);
+    }
+
+    /// Sends a message to every worker.
+    pub(super) fn tell_all(&self, mail: impl Fn() -> WorkerMail<P>) {
+        (0..self.workers.len()).for_each(|worker| self.tell(worker, mail()));
     }
 
     /// Sends a message to every worker but one.

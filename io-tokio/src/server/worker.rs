@@ -326,9 +326,14 @@ impl<E: Env> Worker<E> {
         }
     }
 
-    /// Closes idle links whose time is over, or whose connection has ended.
-    pub(super) fn sweep(self: &Rc<Self>) {
+    /// Closes idle links whose time is over, and turns away who has waited for one for too long.
+    pub(super) fn expire_links(self: &Rc<Self>) {
         self.pool.borrow_mut().handle_timeout(self.env.now());
+        self.pool_events();
+    }
+
+    /// Closes idle links whose connection has ended.
+    fn sweep(self: &Rc<Self>) {
         let dead: Vec<LinkId> = {
             let mut idle = self.idle.borrow_mut();
             let dead: Vec<LinkId> =
@@ -453,6 +458,7 @@ impl<E: Env> Worker<E> {
                 self.pool_events();
             }
             WorkerMail::Claim(database) => self.claim(&database),
+            WorkerMail::Sweep => self.sweep(),
             WorkerMail::ListIdle(reply) => {
                 let pool = self.pool.borrow();
                 let list: Vec<LinkInfo> = pool.idle().map(|(_, link)| links::info(link, None)).collect();
