@@ -26,6 +26,7 @@ class Session:
 
     name = None
     share_with_standbys = 0.1  # of some thirty steps; each has its line in the list
+    repeats = 0  # a step of ours has one result
 
     def __init__(self):
         self.cache = cache_folder()

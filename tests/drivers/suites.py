@@ -68,13 +68,16 @@ def virtual_environment(folder, requirements):
 
 
 class Bed:
-    """One run's surroundings: a scratch folder, the port under test, the servers behind it, and which tests to run (None: all)."""
+    """One run's surroundings: a scratch folder, the port under test, the servers behind it, and which tests to run (None: all), by an
+    expression or by their names.
+    """
 
-    def __init__(self, scratch, port, cluster, only):
+    def __init__(self, scratch, port, cluster, only, tests):
         self.scratch = scratch
         self.port = port
         self.cluster = cluster
         self.only = only
+        self.tests = tests
 
 
 class PytestSuite:
@@ -83,6 +86,8 @@ class PytestSuite:
     workers = 2
     # With standbys this share may differ, if the list says why: a session's reads and writes meet different servers.
     share_with_standbys = 0.01
+    # How often a test that differs may show the same on PostgreSQL itself.
+    repeats = 5
 
     def __init__(self, name):
         self.name = name
@@ -125,7 +130,8 @@ class PytestSuite:
         command = [self.python, "-m", "pytest", "-p", "verdicts", "-p", "no:cacheprovider", "-q", "--tb=short", "--no-header", "--durations=15"]
         command += ["-n", self.workers, "--dist", "load", "--timeout", TEST_TIMEOUT_SECONDS, "--timeout-method", "thread", "--max-worker-restart", 1000]
         command += ["-k", bed.only] if bed.only else []
-        command += ["--rootdir", self.tests.parent, self.tests]
+        command += ["--rootdir", self.tests.parent]
+        command += [self.tests.parent / test for test in bed.tests] if bed.tests else [self.tests]
         log = bed.scratch / "suite.log"
         started = time.monotonic()
         with log.open("wb") as out:

@@ -77,8 +77,9 @@ const steps = {
       seen.push(result.rows[0].product);
     }
     const known = await client.query("SELECT count(*)::int AS n FROM pg_prepared_statements WHERE name = 'thrice'");
-    assert.equal(known.rows[0].n, 1);
-    return seen.join(' ');
+    await client.query('DEALLOCATE thrice');
+    const gone = await sqlstate(client.query({ name: 'thrice', text: 'SELECT $1::int * 3 AS product', values: [4] }));
+    return `${seen.join(' ')}, ${known.rows[0].n} known, then ${gone}`;
   },
 
   async 'queued queries'(client) {

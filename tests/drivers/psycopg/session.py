@@ -112,7 +112,8 @@ def broken_pipeline(connection):
     states = []
     with connection.pipeline() as pipe:
         good = connection.execute("SELECT 1")
-        connection.execute("SELECT 1/0")
+        # Slow, so that the error does not come back while psycopg still sends: it would raise it from there.
+        connection.execute("SELECT 1 / length(pg_sleep(0.2)::text)")
         lost = connection.execute("SELECT 2")
         states.append(sqlstate(pipe.sync))
         states.append(good.fetchone()[0])
