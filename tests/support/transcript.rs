@@ -36,6 +36,24 @@ impl Transcript {
         let both_closed = self.end == End::Closed && direct.end == End::Closed;
         self == direct || both_closed && breach == expected_breach && expected.starts_with(&told)
     }
+
+    /// Leaves of an error that answers something in a failed block only that it is one.
+    pub fn forget_errors_of_failed_blocks(&mut self) {
+        let mut failed = false;
+        for line in &mut self.lines {
+            if line.starts_with("ReadyForQuery") {
+                failed = line.ends_with('E');
+            } else if failed && line.starts_with("ErrorResponse S") {
+                *line = "ErrorResponse in a failed block".into();
+            }
+        }
+    }
+
+    /// The first answer of `direct` that is not among these in its place.
+    pub fn parts_at<'a>(&self, direct: &'a Self) -> Option<&'a str> {
+        let different = |(at, line): &(usize, &'a String)| self.lines.get(*at) != Some(line);
+        direct.lines.iter().enumerate().find(different).map(|(_, line)| line.as_str())
+    }
 }
 
 /// How a script's answers ended.

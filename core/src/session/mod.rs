@@ -254,6 +254,8 @@ pub struct Session {
     local_batch: bool,
     /// A request went to both ports since the last time that nothing was outstanding.
     both_asked: bool,
+    /// A batch is complete in which a statement was given to a port: whether that port knows it now is not told yet.
+    bringing: bool,
     /// What the outstanding request means for prepared statements.
     afterwards: Option<Rc<Naming>>,
     /// The client has seen an error since the last request that changes state.
@@ -312,6 +314,7 @@ impl Session {
             lost_reply: false,
             local_batch: false,
             both_asked: false,
+            bringing: false,
             releasing: false,
             notices: Vec::new(),
             committing: false,

@@ -318,7 +318,8 @@ impl Session {
         }
         let naming = analysis.as_ref().and_then(|analysis| Naming::of(&analysis.effect));
         let to = self.choose_named(&summary, naming.as_deref());
-        if !self.may_send(to) {
+        let afterwards = naming.clone().filter(|naming| naming.changes_names());
+        if !self.may_send(to) || (afterwards.is_some() && self.owes_ready()) {
             return Ok(Step::Wait);
         }
         let summary = self.executed(&summary, naming.as_deref());
@@ -331,6 +332,7 @@ impl Session {
             let mut batch = message.to_vec();
             build::bare(&mut batch, frontend::SYNC);
             *message = batch.into();
+            self.bringing = true;
             for position in ports.positions() {
                 if let Some(port) = &mut self.ports[position] {
                     port.asked(Ask::Sync, false);
@@ -339,7 +341,7 @@ impl Session {
         }
         self.end_batch(to);
         self.note_claim(naming.as_deref());
-        self.afterwards = naming;
+        self.afterwards = afterwards;
         self.statements.query_ran();
         self.report_statement("", text);
         self.report_sent(to, "", text);
@@ -435,7 +437,10 @@ impl Session {
         }
         let wanted = self.choose_named(&known.summary, known.naming.as_deref());
         let mut to = known.within_reach(on, wanted);
-        if !self.statements.has_room_for_portal(portal) {
+        if let Some(in_use) = self.statements.portal(portal).filter(|_| !portal.is_empty()) {
+            // The name is refused where it is in use.
+            to = in_use.on.or_main();
+        } else if !self.statements.has_room_for_portal(portal) {
             // It is looked for on the primary when it is not found here.
             to = Target::MAIN;
         }
@@ -466,11 +471,14 @@ impl Session {
         if let Some(kind) = portal.summary.local {
             return self.local_execute(kind);
         }
+        // An error tells whether names have changed, if it is of this batch.
+        let afterwards = portal.naming.clone().filter(|naming| naming.changes_names());
+        if afterwards.is_some() && self.owes_ready() {
+            return Step::Wait;
+        }
         self.ask(portal.on.or_main(), Ask::Execute, |session, to| {
-            if portal.naming.is_some() {
-                session.note_claim(portal.naming.as_deref());
-                session.afterwards = portal.naming.clone();
-            }
+            session.note_claim(portal.naming.as_deref());
+            session.afterwards = afterwards;
             session.report_sent(to, "Execute: ", portal.text.as_deref());
             session.note_sent(&portal.summary, to);
         })
@@ -586,8 +594,7 @@ impl Session {
         if ports > 1 && both_concerned && !self.is_quiet() {
             return Step::Wait;
         }
-        // A statement that is being brought is known for sure when the batch is over.
-        self.stateful |= self.statements.is_bringing();
+        self.bringing |= self.statements.is_bringing();
         self.local_batch = false;
         let failed = core::mem::take(&mut self.skipping);
         let mut to = Target::NONE;
@@ -633,11 +640,16 @@ impl Session {
 
     /// Terminate: what was asked before it still runs to its end, except a copy whose data will never come.
     fn consider_terminate(&mut self) -> Step {
-        if !self.in_copy() && self.ports.iter().flatten().any(|port| port.owes_ready()) {
+        if !self.in_copy() && self.owes_ready() {
             return Step::Wait;
         }
         self.end(None);
         Step::Drop
+    }
+
+    /// True while a request or a batch that is complete has not been answered to its end.
+    fn owes_ready(&self) -> bool {
+        self.ports.iter().flatten().any(|port| port.owes_ready())
     }
 
     pub(super) fn is_quiet(&self) -> bool {

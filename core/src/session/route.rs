@@ -66,11 +66,12 @@ impl Session {
         if self.cancels > 0 {
             return false;
         }
-        if self.ports[BALANCE].is_none() {
-            return true;
-        }
         let quiet = self.ports.iter().flatten().all(|port| port.owed.is_empty());
-        quiet || (target == self.last && !self.stateful)
+        let follows = match self.ports[BALANCE] {
+            Some(_) => target == self.last && !self.stateful,
+            None => self.afterwards.is_none(),
+        };
+        quiet || (follows && !self.bringing)
     }
 
     /// Notes what sending a statement to `target` means for the routing of those that follow.

@@ -55,6 +55,7 @@ impl Session {
     /// Nothing is owed: transaction states are known, and compared.
     fn quiet(&mut self) {
         self.stateful = false;
+        self.bringing = false;
         self.committing = false;
         if let Some(naming) = self.afterwards.take()
             && !self.loud_error
@@ -62,7 +63,8 @@ impl Session {
             self.statements.came_true(&naming);
         }
         if self.local_batch || self.ports.iter().flatten().any(|port| port.unsynced) {
-            return;
+            // What an earlier batch did to a block may be known only now that the next one has begun.
+            return self.align();
         }
         self.alone = false;
         if self.transaction_status() == TransactionStatus::Idle {
@@ -75,8 +77,8 @@ impl Session {
                 self.inject(MAIN, ABORT_BLOCK);
             }
         }
-        self.compare();
         self.align();
+        self.compare();
         self.part();
     }
 
@@ -97,12 +99,17 @@ impl Session {
     fn align(&mut self) {
         let [Some(main), Some(balance)] = &self.ports else { return };
         use TransactionStatus::{Failed, Idle, InBlock};
-        match (main.link.status, balance.link.status) {
-            _ if balance.leaving => {}
-            (InBlock, Failed) => self.inject(MAIN, ABORT_BLOCK),
-            (Failed, InBlock) => self.inject(BALANCE, ABORT_BLOCK),
-            (Idle, InBlock | Failed) => self.inject(BALANCE, "ROLLBACK"),
-            _ => {}
+        let (position, text) = match (main.link.status, balance.link.status) {
+            // A failure that the client has not seen costs the partnership, not the block.
+            (InBlock, Failed) if balance.silent_error => return,
+            (InBlock, Failed) => (MAIN, ABORT_BLOCK),
+            (Failed, InBlock) => (BALANCE, ABORT_BLOCK),
+            (Idle, InBlock | Failed) => (BALANCE, "ROLLBACK"),
+            _ => return,
+        };
+        let in_batch = if position == MAIN { main.unsynced } else { balance.unsynced };
+        if !in_batch {
+            self.inject(position, text);
         }
     }
 

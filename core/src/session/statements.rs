@@ -92,6 +92,11 @@ pub(super) enum Naming {
 }
 
 impl Naming {
+    /// True when names change once the statement has run.
+    pub(super) const fn changes_names(&self) -> bool {
+        !matches!(self, Self::Executes { .. } | Self::Fetches(_) | Self::Claims(_))
+    }
+
     pub(super) fn of(effect: &Effect<'_>) -> Option<Rc<Self>> {
         let owned = |name: &Name<'_>| name.bytes().collect();
         Some(Rc::new(match effect {

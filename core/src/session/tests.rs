@@ -317,6 +317,70 @@ fn a_name_in_use_is_refused_where_it_is_in_use() {
 }
 
 #[test]
+fn a_batch_that_failed_on_the_standby_fails_the_block_on_the_primary() {
+    for early in [false, true] {
+        let mut stage = Stage::paired();
+        stage.begin();
+        stage.client(&[parse("", "SELECT oops"), bind("p", "")].concat());
+        if early {
+            stage.node(STANDBY, &error("42703"));
+        }
+        stage.client(&sync());
+        if !early {
+            stage.node(STANDBY, &error("42703"));
+        }
+        stage.node(STANDBY, &ready(b'E'));
+        assert_eq!(stage.sent(PRIMARY), if early { "PS" } else { "Q" });
+        stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+        assert_eq!(stage.heard(), "EZ");
+        stage.client(&[parse("", "DELETE FROM t"), sync()].concat());
+        assert_eq!(stage.sent(PRIMARY), "PS");
+    }
+}
+
+#[test]
+fn a_block_fails_on_the_primary_before_the_next_batch_gets_there() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(
+        &[parse("", "SELECT oops"), sync(), message(frontend::CLOSE, b"S\0"), parse("", "DELETE FROM t")].concat(),
+    );
+    stage.node(STANDBY, &[error("42703"), ready(b'E'), bare(b'3')].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q", "the standby has begun the next batch, the primary has not");
+    stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+    assert_eq!(stage.sent(PRIMARY), "P");
+}
+
+#[test]
+fn a_block_that_failed_on_a_leaving_standby_is_aborted_on_the_primary() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&[parse("s", "SELECT 1"), bind("p", "s")].concat());
+    stage.client(&[parse("s", "DO 'x'"), bind("p", "s"), execute("p"), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), error("42P05"), ready(b'E')].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q", "whatever the statement would have meant for the standby");
+}
+
+#[test]
+fn a_setting_refused_by_the_standby_alone_leaves_the_block_alone() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&query("SET LOCAL role = newcomer"));
+    stage.node(PRIMARY, &[complete("SET"), ready(b'T')].concat());
+    stage.node(STANDBY, &[error("22023"), ready(b'E')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.released.clone()), ("Q".into(), vec![STANDBY]));
+}
+
+#[test]
+fn a_portal_in_use_is_refused_where_it_is_in_use() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SELECT 1"), bind("p", ""), parse("", "DELETE FROM t"), bind("p", "")].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2')].concat());
+    stage.node(PRIMARY, &bare(b'1'));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PH".into(), "PBHPB".into()));
+}
+
+#[test]
 fn a_name_whose_parse_failed_is_free() {
     let mut stage = Stage::paired();
     stage.client(
@@ -371,6 +435,18 @@ fn a_statement_that_could_not_be_brought_is_brought_again() {
 }
 
 #[test]
+fn a_statement_that_was_brought_in_vain_is_brought_again_by_the_primary_alone() {
+    let mut stage = Stage::paired();
+    stage.prepared("s");
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    stage.client(&[parse("", "DELETE oops"), bind("", "s"), sync(), bind("", "s"), sync()].concat());
+    assert_eq!(stage.sent(PRIMARY), "PPBS");
+    stage.node(PRIMARY, &[error("42601"), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "PBS");
+}
+
+#[test]
 fn one_statement_deallocated_leaves_the_others() {
     let mut stage = Stage::paired();
     stage.prepared("a");
@@ -383,6 +459,28 @@ fn one_statement_deallocated_leaves_the_others() {
     stage.node(STANDBY, &[bare(b'2'), complete("SELECT 1"), ready(b'I')].concat());
     stage.client(&[bind("", "a"), execute(""), sync()].concat());
     assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("BES".into(), "".into()), "the name is unknown");
+}
+
+#[test]
+fn names_are_forgotten_though_more_was_sent_behind() {
+    let mut stage = Stage::paired();
+    stage.prepared("s");
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    stage.client(&[query("DISCARD ALL"), query("SELECT 1"), parse("s", "SELECT 1"), sync()].concat());
+    stage.node(PRIMARY, &[complete("DISCARD ALL"), ready(b'I')].concat());
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "QQPS", "the name is free, and nothing is brought in front of it");
+}
+
+#[test]
+fn an_error_before_it_does_not_make_a_deallocate_fail() {
+    let mut stage = Stage::paired();
+    stage.prepared("s");
+    stage.client(&[query("SELECT oops"), query("DEALLOCATE s"), bind("", "s"), sync()].concat());
+    stage.node(STANDBY, &[error("42703"), ready(b'I')].concat());
+    stage.node(STANDBY, &[complete("DEALLOCATE"), ready(b'I')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("BS".into(), "QQ".into()), "nobody knows the name");
 }
 
 #[test]
