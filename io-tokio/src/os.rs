@@ -9,8 +9,14 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// First pause before a full queue of a Unix socket is tried again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The operating system.
 #[derive(Clone, Debug)]
@@ -176,7 +182,7 @@ impl Env for Os {
                 stream.set_nodelay(true)?;
                 Ok(OsStream::Tcp(stream))
             }
-            Address::Unix(path) => Ok(OsStream::Unix(UnixStream::connect(path).await?)),
+            Address::Unix(path) => connect_unix(path).await.map(OsStream::Unix),
         }
     }
 
@@ -212,6 +218,22 @@ impl Env for Os {
 
     fn now(&self) -> Instant {
         Instant(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Connects to a Unix socket. Where a TCP connection would wait in the kernel for its place in the server's queue, this
+/// one is told to come again (`EAGAIN`): a server with much to do is not one that cannot be reached. Whoever calls
+/// decides how long that goes on.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(pause).await;
+                pause = LONGEST_PAUSE.min(2 * pause);
+            }
+            connected => return connected,
+        }
     }
 }
 
@@ -284,5 +306,44 @@ impl AsyncWrite for OsStream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::{Domain, SockAddr, Socket, Type};
+
+    #[test]
+    fn a_full_queue_of_a_unix_socket_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        let address = SockAddr::unix(&path).expect("an address");
+        let server = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        server.bind(&address).expect("a name for it");
+        server.listen(0).expect("a queue");
+        // The queue is full once a connection is refused for the time being.
+        let mut early = Vec::new();
+        loop {
+            let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).expect("a socket");
+            match client.connect(&address) {
+                Ok(()) => early.push(client),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    break;
+                }
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let os = Os::new(1, 0o700);
+            let address = Address::Unix(path);
+            let mut connecting = Box::pin(os.connect(&address));
+            // Nobody makes room: it goes on waiting.
+            let waits = tokio::time::timeout(2 * SHORTEST_PAUSE, &mut connecting).await;
+            assert!(waits.is_err(), "connected to a full queue, or gave up: {waits:?}");
+            server.accept().expect("the first of those that wait");
+            connecting.await.expect("a place has become free");
+        });
     }
 }
