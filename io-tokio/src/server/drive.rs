@@ -1,5 +1,6 @@
 //! Drives one session: sockets, mail and time in, bytes and wishes out. It decides nothing.
 
+use super::line::Line;
 use super::mailbox::{Grant, Mail, Mailbox};
 use super::worker::Worker;
 use crate::env::Env;
@@ -28,9 +29,9 @@ const CHUNKS: usize = 16;
 pub(super) struct Drive<E: Env> {
     pub worker: Rc<Worker<E>>,
     pub session: Session,
-    pub mailbox: Rc<Mailbox<E::Stream>>,
+    pub mailbox: Rc<Mailbox<Line<E>>>,
     client: Option<Connection<E::Stream>>,
-    nodes: Vec<(NodeId, Connection<E::Stream>)>,
+    nodes: Vec<(NodeId, Connection<Line<E>>)>,
     /// A socket did not take all that is queued for it.
     unwritten: bool,
     alarm: Option<Alarm>,
@@ -45,14 +46,14 @@ pub(super) struct Drive<E: Env> {
 
 /// A socket with what is known of it within one poll.
 struct Connection<S> {
-    stream: S,
+    socket: S,
     /// It has nothing to read, and wakes the session when that changes.
     waits: bool,
 }
 
 impl<S> Connection<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, waits: false }
+    fn new(socket: S) -> Self {
+        Self { socket, waits: false }
     }
 }
 
@@ -79,7 +80,7 @@ impl<E: Env> Drive<E> {
     pub(super) fn new(
         worker: Rc<Worker<E>>,
         session: Session,
-        mailbox: Rc<Mailbox<E::Stream>>,
+        mailbox: Rc<Mailbox<Line<E>>>,
         client: E::Stream,
     ) -> Self {
         Self {
@@ -138,11 +139,11 @@ impl<E: Env> Drive<E> {
         any
     }
 
-    fn granted(&mut self, node: NodeId, grant: Grant<E::Stream>, now: Instant) {
+    fn granted(&mut self, node: NodeId, grant: Grant<Line<E>>, now: Instant) {
         match grant {
-            Ok((link, stream)) => match self.session.handle_grant(node, Ok(link), now) {
-                None => self.nodes.push((node, Connection::new(stream))),
-                Some(unwanted) => self.worker.give_back(unwanted, stream, true),
+            Ok((link, line)) => match self.session.handle_grant(node, Ok(link), now) {
+                None => self.nodes.push((node, Connection::new(line))),
+                Some(unwanted) => self.worker.give_back(unwanted, line, true),
             },
             Err(refused) => {
                 let none = self.session.handle_grant(node, Err(refused), now);
@@ -186,7 +187,7 @@ impl<E: Env> Drive<E> {
     fn release(&mut self, node: NodeId) {
         let connection = self.nodes.iter().position(|(known, _)| *known == node).map(|at| self.nodes.swap_remove(at).1);
         if let (Some((link, reusable)), Some(connection)) = (self.session.take_link(node), connection) {
-            self.worker.release(link, connection.stream, reusable);
+            self.worker.release(link, connection.socket, reusable);
         }
     }
 
@@ -215,7 +216,7 @@ impl<E: Env> Drive<E> {
             let Some(queue) = self.session.writes(Peer::Node(*node)).filter(|queue| !queue.is_empty()) else {
                 continue;
             };
-            match write(&mut connection.stream, queue, cx) {
+            match write(&mut connection.socket.stream, queue, cx) {
                 Ok(()) => self.unwritten |= !queue.is_empty(),
                 Err(error) => broken = Some((*node, error)),
             }
@@ -223,7 +224,7 @@ impl<E: Env> Drive<E> {
         if let (Some(client), Some(queue)) = (&mut self.client, self.session.writes(Peer::Client))
             && !queue.is_empty()
         {
-            match write(&mut client.stream, queue, cx) {
+            match write(&mut client.socket, queue, cx) {
                 Ok(()) => self.unwritten |= !queue.is_empty(),
                 Err(_) => {
                     self.client_lost(now);
@@ -261,7 +262,7 @@ impl<E: Env> Drive<E> {
                 continue;
             }
             let mut scratch = self.worker.scratch.borrow_mut();
-            let lost = match read(&mut connection.stream, &mut scratch, cx) {
+            let lost = match read(&mut connection.socket.stream, &mut scratch, cx) {
                 Poll::Pending => {
                     connection.waits = true;
                     continue;
@@ -290,7 +291,7 @@ impl<E: Env> Drive<E> {
             return false;
         }
         let mut scratch = self.worker.scratch.borrow_mut();
-        match read(&mut client.stream, &mut scratch, cx) {
+        match read(&mut client.socket, &mut scratch, cx) {
             Poll::Pending => {
                 client.waits = true;
                 return false;
@@ -327,7 +328,6 @@ impl<E: Env> Drive<E> {
     fn node_lost(&mut self, node: NodeId, why: Closed, now: Instant) {
         self.nodes.retain(|(known, _)| *known != node);
         self.session.handle_closed(Peer::Node(node), why, now);
-        self.worker.link_lost(node);
     }
 
     /// True when the next deadline has passed and was dealt with.
@@ -377,7 +377,7 @@ impl<E: Env> Drive<E> {
             return true;
         }
         if !ending.shut {
-            match Pin::new(&mut client.stream).poll_shutdown(cx) {
+            match Pin::new(&mut client.socket).poll_shutdown(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Err(_)) => return true,
                 Poll::Ready(Ok(())) => ending.shut = true,
@@ -387,7 +387,7 @@ impl<E: Env> Drive<E> {
         loop {
             let mut scratch = self.worker.scratch.borrow_mut();
             scratch.clear();
-            match read(&mut client.stream, &mut scratch, cx) {
+            match read(&mut client.socket, &mut scratch, cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(0) | Err(_)) => return true,
                 Poll::Ready(Ok(_)) => scratch.clear(),
@@ -432,9 +432,7 @@ impl<E: Env> Future for Drive<E> {
 impl<E: Env> Drop for Drive<E> {
     fn drop(&mut self) {
         // Also after a panic in the session (F89): nothing of it may leak.
-        for (node, _) in std::mem::take(&mut self.nodes) {
-            self.worker.link_lost(node);
-        }
+        self.nodes.clear();
         for mail in self.mailbox.close() {
             self.worker.undelivered(mail);
         }

@@ -1,12 +1,14 @@
 //! Errands with backends: opening a link, washing one, sending a cancel request, probing a node.
 
-use super::mailbox::{Mail, Mailbox};
+use super::line::{Line, Right};
+use super::mailbox::{Grant, Mail, Mailbox};
 use super::settings::BackendSettings;
 use super::shared::{LinkInfo, SessionId};
 use super::worker::{News, Worker, timed_out};
 use crate::env::Env;
 use bytes::{Bytes, BytesMut};
 use pgconvoy_core::auth::scram::KeyCache;
+use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, READ_BYTES, RESET_TIMEOUT_MS};
 use pgconvoy_core::link::{Link, Login, Outcome, Refused};
 use pgconvoy_core::node::NodeId;
@@ -17,19 +19,46 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+/// Tells a session that there is no link, unless it has been told something else: also after a panic, so that nobody
+/// waits for ever.
+struct Promise<E: Env> {
+    worker: Rc<Worker<E>>,
+    node: NodeId,
+    mailbox: Rc<Mailbox<Line<E>>>,
+    kept: bool,
+}
+
+impl<E: Env> Promise<E> {
+    fn keep(mut self, grant: Grant<Line<E>>) {
+        self.kept = true;
+        self.worker.deliver(&self.mailbox, Mail::Grant(self.node, Box::new(grant)));
+    }
+}
+
+impl<E: Env> Drop for Promise<E> {
+    fn drop(&mut self) {
+        if !self.kept {
+            let refused = Refused::of(Fault::new(Culprit::Proxy, b"XX000", "the connection could not be opened"));
+            self.worker.deliver(&self.mailbox, Mail::Grant(self.node, Box::new(Err(refused))));
+        }
+    }
+}
+
 /// Opens a link and delivers it, or tells why there is none.
 pub(super) async fn open<E: Env>(
     worker: Rc<Worker<E>>,
+    right: Right<E>,
     node: NodeId,
     login: Arc<Login>,
-    mailbox: Rc<Mailbox<E::Stream>>,
+    mailbox: Rc<Mailbox<Line<E>>>,
 ) {
+    let promise = Promise { worker: Rc::clone(&worker), node, mailbox, kept: false };
     let opened = login_at(&worker, node, login).await;
     match opened {
-        Ok((link, stream)) => worker.deliver(&mailbox, Mail::Grant(node, Box::new(Ok((link, stream))))),
+        Ok((link, stream)) => promise.keep(Ok((link, Line::new(stream, right)))),
         Err(refused) => {
-            worker.link_lost(node);
-            worker.deliver(&mailbox, Mail::Grant(node, Box::new(Err(refused))));
+            drop(right);
+            promise.keep(Err(refused));
         }
     }
 }
@@ -99,14 +128,14 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Washes a link after a session and puts it back, or closes it when that fails or takes too long (F25).
-pub(super) async fn wash<E: Env>(worker: Rc<Worker<E>>, mut link: Link, mut stream: E::Stream) {
+pub(super) async fn wash<E: Env>(worker: Rc<Worker<E>>, mut link: Link, mut line: Line<E>) {
     let queries = Arc::clone(&worker.shared.settings.reset_queries);
     super::journal::washing(&worker.shared.settings, &link, &queries);
     link.wash(&queries);
     let bound = Duration::from_millis(RESET_TIMEOUT_MS);
-    let washed = timeout(bound, converse(&mut link, &mut stream, &worker.keys)).await.is_ok();
+    let washed = timeout(bound, converse(&mut link, &mut line.stream, &worker.keys)).await.is_ok();
     let clean = washed && matches!(link.outcome(), Outcome::Ready);
-    worker.give_back(link, stream, clean);
+    worker.give_back(link, line, clean);
 }
 
 /// Sends a cancel request and waits until the backend has dealt with it. False when that is not sure: the request may

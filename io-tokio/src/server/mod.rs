@@ -6,11 +6,14 @@
 mod control;
 mod drive;
 mod journal;
+mod line;
 mod links;
 mod mailbox;
 pub mod settings;
 mod shared;
 mod show;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use crate::config::Config;

@@ -1,6 +1,7 @@
 //! One worker thread: its sessions, its pool of idle links, and the errands it runs for sessions.
 
 use super::drive::Drive;
+use super::line::{Line, Right};
 use super::links;
 use super::mailbox::{Mail, Mailbox};
 use super::shared::{LinkInfo, SessionId, SessionInfo, Shared, WorkerMail};
@@ -58,11 +59,11 @@ pub(super) struct Worker<E: Env> {
     /// The read buffer of all its sessions: each leaves it empty.
     pub scratch: RefCell<BytesMut>,
     pub keys: Rc<RefCell<KeyCache>>,
-    pool: RefCell<Pool>,
+    pub pool: RefCell<Pool>,
     idle: RefCell<BTreeMap<LinkId, E::Stream>>,
-    waiting: RefCell<BTreeMap<Ticket, Waiting<E::Stream>>>,
+    waiting: RefCell<BTreeMap<Ticket, Waiting<Line<E>>>>,
     next_ticket: Cell<Ticket>,
-    sessions: RefCell<BTreeMap<SessionId, Rc<Mailbox<E::Stream>>>>,
+    sessions: RefCell<BTreeMap<SessionId, Rc<Mailbox<Line<E>>>>>,
     orders: RefCell<Orders>,
     news: mpsc::UnboundedSender<News>,
     /// Told whenever the pool has a new deadline.
@@ -180,11 +181,11 @@ impl<E: Env> Worker<E> {
     }
 
     /// A message that nobody will read: what it carries is put back.
-    pub(super) fn undelivered(self: &Rc<Self>, mail: Mail<E::Stream>) {
+    pub(super) fn undelivered(self: &Rc<Self>, mail: Mail<Line<E>>) {
         match mail {
             Mail::Grant(_, grant) => {
-                if let Ok((link, stream)) = *grant {
-                    self.give_back(link, stream, true);
+                if let Ok((link, line)) = *grant {
+                    self.give_back(link, line, true);
                 }
             }
             Mail::Slot(Ok(())) => self.shared.leave_slot(),
@@ -192,20 +193,20 @@ impl<E: Env> Worker<E> {
         }
     }
 
-    pub(super) fn want_slot(&self, mailbox: &Rc<Mailbox<E::Stream>>) {
+    pub(super) fn want_slot(&self, mailbox: &Rc<Mailbox<Line<E>>>) {
         if let Some(slot) = self.shared.arrive(mailbox.id, self.index, self.env.now()) {
             let _own = mailbox.post(Mail::Slot(slot));
         }
     }
 
     /// Gets a link for a session: an idle one, a new one, or the next that is free.
-    pub(super) fn acquire(self: &Rc<Self>, node: NodeId, login: Arc<Login>, mailbox: &Rc<Mailbox<E::Stream>>) {
+    pub(super) fn acquire(self: &Rc<Self>, node: NodeId, login: Arc<Login>, mailbox: &Rc<Mailbox<Line<E>>>) {
         let ticket = self.next_ticket.get();
         self.next_ticket.set(ticket + 1);
         self.ask(ticket, Waiting { node, login, mailbox: Rc::clone(mailbox), since: self.env.now() });
     }
 
-    fn ask(self: &Rc<Self>, ticket: Ticket, wish: Waiting<E::Stream>) {
+    fn ask(self: &Rc<Self>, ticket: Ticket, wish: Waiting<Line<E>>) {
         loop {
             let answer = self
                 .pool
@@ -219,7 +220,8 @@ impl<E: Env> Worker<E> {
                     if self.env.is_silent(&mut stream) && self.tells_the_truth(id) {
                         let link = self.pool.borrow_mut().take(id);
                         if let Some(link) = link {
-                            self.deliver(&wish.mailbox, Mail::Grant(wish.node, Box::new(Ok((link, stream)))));
+                            let line = Line::new(stream, Right::granted(self, wish.node));
+                            self.deliver(&wish.mailbox, Mail::Grant(wish.node, Box::new(Ok((link, line)))));
                             return;
                         }
                     }
@@ -228,8 +230,8 @@ impl<E: Env> Worker<E> {
                     self.pool_events();
                 }
                 Answer::Connect => {
-                    let worker = Rc::clone(self);
-                    spawn_local(async move { links::open(worker, wish.node, wish.login, wish.mailbox).await });
+                    let (worker, right) = (Rc::clone(self), Right::granted(self, wish.node));
+                    spawn_local(async move { links::open(worker, right, wish.node, wish.login, wish.mailbox).await });
                     break;
                 }
                 Answer::Wait => {
@@ -255,36 +257,32 @@ impl<E: Env> Worker<E> {
     }
 
     /// Delivers mail; what it carries is put back when the session is gone.
-    pub(super) fn deliver(self: &Rc<Self>, mailbox: &Rc<Mailbox<E::Stream>>, mail: Mail<E::Stream>) {
+    pub(super) fn deliver(self: &Rc<Self>, mailbox: &Rc<Mailbox<Line<E>>>, mail: Mail<Line<E>>) {
         if let Err(mail) = mailbox.post(mail) {
             self.undelivered(mail);
         }
     }
 
     /// A session is done with a link.
-    pub(super) fn release(self: &Rc<Self>, link: Link, stream: E::Stream, reusable: bool) {
+    pub(super) fn release(self: &Rc<Self>, link: Link, line: Line<E>, reusable: bool) {
         if reusable && self.shared.settings.pool.keep {
             let worker = Rc::clone(self);
-            spawn_local(async move { links::wash(worker, link, stream).await });
+            spawn_local(async move { links::wash(worker, link, line).await });
         } else {
-            self.give_back(link, stream, false);
+            self.give_back(link, line, false);
         }
     }
 
     /// A clean link comes back, or one that is closed.
-    pub(super) fn give_back(self: &Rc<Self>, link: Link, stream: E::Stream, clean: bool) {
-        let node = link.node;
+    pub(super) fn give_back(self: &Rc<Self>, link: Link, line: Line<E>, clean: bool) {
         let parked = if clean { self.pool.borrow_mut().park(link, self.env.now()) } else { None };
         match parked {
             Some(id) => {
-                self.idle.borrow_mut().insert(id, stream);
+                self.idle.borrow_mut().insert(id, line.park());
                 self.pool_events();
                 self.pool_changed.notify_one();
             }
-            None => {
-                drop(stream);
-                self.link_lost(node);
-            }
+            None => drop(line),
         }
     }
 
@@ -348,7 +346,7 @@ impl<E: Env> Worker<E> {
     }
 
     /// Sends a cancel request of a session to a backend.
-    pub(super) fn cancel(self: &Rc<Self>, node: NodeId, pid: i32, key: &Bytes, mailbox: &Rc<Mailbox<E::Stream>>) {
+    pub(super) fn cancel(self: &Rc<Self>, node: NodeId, pid: i32, key: &Bytes, mailbox: &Rc<Mailbox<Line<E>>>) {
         let (worker, mailbox, key) = (Rc::clone(self), Rc::clone(mailbox), key.clone());
         spawn_local(async move {
             let delivered = links::send_cancel(&worker, node, pid, &key).await;
@@ -357,7 +355,7 @@ impl<E: Env> Worker<E> {
     }
 
     /// Sends a client's cancel request to the session that owns the key.
-    pub(super) fn cancel_other(self: &Rc<Self>, pid: i32, secret: Vec<u8>, mailbox: &Rc<Mailbox<E::Stream>>) {
+    pub(super) fn cancel_other(self: &Rc<Self>, pid: i32, secret: Vec<u8>, mailbox: &Rc<Mailbox<Line<E>>>) {
         let (worker, mailbox) = (Rc::clone(self), Rc::clone(mailbox));
         let wait = self.shared.cancel(pid, secret);
         spawn_local(async move {
@@ -386,7 +384,7 @@ impl<E: Env> Worker<E> {
         });
     }
 
-    pub(super) fn show(self: &Rc<Self>, kind: PoolReport, mailbox: &Rc<Mailbox<E::Stream>>) {
+    pub(super) fn show(self: &Rc<Self>, kind: PoolReport, mailbox: &Rc<Mailbox<Line<E>>>) {
         let (worker, mailbox) = (Rc::clone(self), Rc::clone(mailbox));
         spawn_local(async move {
             let view = Arc::clone(&worker.orders.borrow().view);
