@@ -38,6 +38,8 @@ use worker::{News, Orders, Worker};
 
 /// Shortest time between two looks at a pool's deadlines.
 const POOL_PERIOD: Duration = Duration::from_millis(20);
+/// Places for clients that make one more worker worth it.
+const WORKER_CLIENTS: u32 = 4;
 /// How often a stopping server looks whether its last session has ended.
 const DRAIN_PERIOD: Duration = Duration::from_millis(20);
 /// Longest wait for sessions to end after a fast stop.
@@ -98,10 +100,7 @@ pub fn run(
     let os = runtime.block_on(async { Os::new(backlog, config.listen.unix_socket_permissions) });
     let bound = bind(&os, &settings.listen)?;
     crate::os::set_socket_group(&settings.listen, &config.listen.unix_socket_group)?;
-    let count = match settings.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        count => count,
-    };
+    let count = worker_count(&settings, std::thread::available_parallelism().map_or(1, usize::from));
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
     let shared = Shared::new(settings, senders);
     let bound = Arc::new(bound);
@@ -155,6 +154,13 @@ pub async fn serve<E: Env>(
         working.await.map_err(io::Error::other)??;
     }
     Ok(())
+}
+
+/// How many workers there are. Each keeps idle links of its own, so that with few places for clients a link would
+/// mostly lie idle where the next client is not: a worker more is worth it once there are [`WORKER_CLIENTS`] for it.
+fn worker_count(settings: &Settings, cores: usize) -> usize {
+    let wanted = if settings.workers == 0 { cores } else { settings.workers };
+    wanted.clamp(1, (settings.clients / WORKER_CLIENTS).max(1) as usize)
 }
 
 fn bind<E: Env>(env: &E, listen: &[Address]) -> Result<Vec<E::Bound>, ServerError> {

@@ -5,6 +5,7 @@ use super::mailbox::{Mail, Mailbox};
 use super::settings::Settings;
 use super::shared::Shared;
 use super::worker::{Orders, Worker};
+use super::worker_count;
 use crate::config::Config;
 use crate::env::{Address, Env, Origin};
 use pgconvoy_core::cluster::Cluster;
@@ -77,6 +78,16 @@ fn a_link_that_comes_back_costs_no_look_at_the_idle_ones() {
         worker.close_idle();
         assert_eq!(free_places(&worker), worker.shared.settings.links_per_node);
     });
+}
+
+#[test]
+fn few_places_for_clients_are_not_spread_over_many_workers() {
+    for (clients, workers, cores, expected) in
+        [(1, 0, 8, 1), (7, 0, 8, 1), (8, 0, 8, 2), (32, 0, 2, 2), (1000, 0, 8, 8), (1000, 3, 8, 3), (4, 3, 8, 1)]
+    {
+        let settings = Settings { clients, workers, ..settings() };
+        assert_eq!(worker_count(&settings, cores), expected, "{clients} clients, {workers} workers, {cores} cores");
+    }
 }
 
 fn run(test: impl Future<Output = ()>) {
