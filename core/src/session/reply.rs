@@ -276,6 +276,9 @@ impl Session {
                     port.probe();
                 }
                 port.in_doubt &= owed.relay;
+                if owed.relay && status == TransactionStatus::Idle {
+                    self.statements.transaction_over();
+                }
                 Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
             }
             front if port.in_doubt && front.is_none_or(|owed| owed.ask == Ask::Probe) => {

@@ -101,7 +101,7 @@ impl Session {
                 Ok(None) => break,
                 Err(fault) => {
                     self.cut(&mut run, input);
-                    self.end(Some(fault));
+                    self.breach(fault);
                     break;
                 }
             };
@@ -128,11 +128,21 @@ impl Session {
                 Ok(Step::Drop) => self.pass(&mut run, input, header.total, Target::NONE),
                 Err(fault) => {
                     self.cut(&mut run, input);
-                    self.end(Some(fault));
+                    self.breach(fault);
+                    break;
                 }
             }
         }
         self.cut(&mut run, input);
+    }
+
+    /// The client broke the protocol: the session ends once what it asked for before is answered.
+    fn breach(&mut self, fault: Fault) {
+        if self.is_quiet() || self.in_copy() {
+            return self.end(Some(fault));
+        }
+        self.flush_ports();
+        self.client.blocked = true;
     }
 
     /// Passes the message at the front, as much of it as is there.
@@ -438,7 +448,10 @@ impl Session {
         let wanted = self.choose_named(&known.summary, known.naming.as_deref());
         let mut to = known.within_reach(on, wanted);
         if let Some(in_use) = self.statements.portal(portal).filter(|_| !portal.is_empty()) {
-            // The name is refused where it is in use.
+            // The name is refused where it is in use, if it still is when everything has been answered.
+            if in_use.on != to && !self.is_quiet() {
+                return Ok(Step::Wait);
+            }
             to = in_use.on.or_main();
         } else if !self.statements.has_room_for_portal(portal) {
             // It is looked for on the primary when it is not found here.

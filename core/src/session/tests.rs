@@ -352,16 +352,6 @@ fn a_block_fails_on_the_primary_before_the_next_batch_gets_there() {
 }
 
 #[test]
-fn a_block_that_failed_on_a_leaving_standby_is_aborted_on_the_primary() {
-    let mut stage = Stage::paired();
-    stage.begin();
-    stage.client(&[parse("s", "SELECT 1"), bind("p", "s")].concat());
-    stage.client(&[parse("s", "DO 'x'"), bind("p", "s"), execute("p"), sync()].concat());
-    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), error("42P05"), ready(b'E')].concat());
-    assert_eq!(stage.sent(PRIMARY), "Q", "whatever the statement would have meant for the standby");
-}
-
-#[test]
 fn a_setting_refused_by_the_standby_alone_leaves_the_block_alone() {
     let mut stage = Stage::paired();
     stage.begin();
@@ -378,6 +368,27 @@ fn a_portal_in_use_is_refused_where_it_is_in_use() {
     stage.node(STANDBY, &[bare(b'1'), bare(b'2')].concat());
     stage.node(PRIMARY, &bare(b'1'));
     assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PH".into(), "PBHPB".into()));
+}
+
+#[test]
+fn a_portal_of_an_earlier_batch_is_no_portal_in_use() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SELECT 1"), bind("p", ""), execute("p"), sync(), parse("", "SELECT 1")].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), complete("SELECT 1"), ready(b'I'), bare(b'1')].concat());
+    stage.sent(STANDBY);
+    stage.client(&[parse("", "LISTEN c"), bind("p", ""), execute("p"), sync()].concat());
+    stage.node(PRIMARY, &[bare(b'1'), bare(b'2'), complete("LISTEN")].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PBES".into(), "S".into()));
+}
+
+#[test]
+fn a_breach_is_told_after_the_answers_that_come_before_it() {
+    let mut stage = Stage::paired();
+    stage.client(&[query("SELECT 1"), message(b'y', b"what")].concat());
+    assert!(!stage.session.is_over());
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "CZE");
+    assert!(stage.session.is_over());
 }
 
 #[test]
