@@ -3,6 +3,7 @@
 //! Each message sent leaves what it is owed; each message received must be what is owed next. Errors and transaction
 //! blocks change what is owed as PostgreSQL's manual says ("Message Flow"), so nothing needs to be guessed.
 
+use super::ledger::{Ledger, Write};
 use crate::frame::cstr;
 use crate::tag::{Tag, number};
 use std::collections::VecDeque;
@@ -39,6 +40,8 @@ pub enum Effect {
     Commit,
     /// ROLLBACK.
     Rollback,
+    /// SAVEPOINT.
+    Savepoint,
     /// ROLLBACK TO.
     RollbackTo,
 }
@@ -78,6 +81,33 @@ pub enum CopyEnd {
     Fail,
     /// A line that the server refuses, and CopyDone.
     BadLine,
+    /// CopyDone, though the server has refused the copy as soon as it had begun.
+    Refused,
+}
+
+impl CopyEnd {
+    /// The error that the copy ends with.
+    fn code(self) -> Option<[u8; 5]> {
+        match self {
+            Self::Done => None,
+            Self::Fail => Some(*b"57014"),
+            Self::BadLine => Some(*b"22P04"),
+            Self::Refused => Some(*b"42809"),
+        }
+    }
+}
+
+/// When the rows of a COPY from the client are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyStyle {
+    /// When CopyInResponse has come.
+    Asked,
+    /// When CopyInResponse has come, and then a Sync; one that the copy swallows went with the statement (libpq).
+    AskedAfterSync,
+    /// When CopyInResponse has come, and then the one Sync; a Flush went with the statement.
+    AskedAfterFlush,
+    /// With the statement.
+    AtOnce,
 }
 
 /// What a statement results in.
@@ -91,8 +121,8 @@ pub enum Outcome {
     Rows { command: &'static str, first: First, second: Second, from: u32, to: u32, limit: u32 },
     /// At most one row: the statement may find none.
     MaybeRow { command: &'static str, second: Second },
-    /// Rows from the client.
-    CopyIn { lines: u32, end: CopyEnd },
+    /// Rows from the client, from this key on.
+    CopyIn { first: u32, lines: u32, end: CopyEnd, style: CopyStyle },
     /// Rows 1..=to as CopyData.
     CopyOut { to: u32 },
 }
@@ -108,28 +138,61 @@ pub struct Answer {
     pub outcome: Outcome,
     /// What it does to the transaction block.
     pub effect: Effect,
+    /// What it does to the client's rows.
+    pub write: Write,
     /// The error that it must end with.
     pub fails: Option<[u8; 5]>,
+}
+
+impl Answer {
+    /// What `outcome` owes, in the extended protocol, without further effect.
+    pub fn new(request: u32, outcome: Outcome) -> Self {
+        Self { request, simple: false, outcome, effect: Effect::None, write: Write::None, fails: None }
+    }
+
+    /// The same with an effect on the transaction block.
+    pub fn effect(self, effect: Effect) -> Self {
+        Self { effect, ..self }
+    }
+
+    /// The same with an effect on the client's rows.
+    pub fn writes(self, write: Write) -> Self {
+        Self { write, ..self }
+    }
+
+    /// The same, ending with an error.
+    pub fn fails(self, code: [u8; 5]) -> Self {
+        Self { fails: Some(code), ..self }
+    }
+}
+
+/// What ends a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Sync.
+    Sync,
+    /// A Query or FunctionCall, which an error in the extended protocol makes the server skip.
+    Query,
 }
 
 /// One thing owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// ParseComplete.
-    Parse,
-    /// BindComplete.
-    Bind,
+    /// ParseComplete, or this error.
+    Parse(Option<[u8; 5]>),
+    /// BindComplete, or this error.
+    Bind(Option<[u8; 5]>),
     /// CloseComplete.
     Close,
     /// ParameterDescription if a statement with so many parameters is described, and RowDescription of so many
-    /// columns or NoData.
-    Describe { parameters: Option<u8>, columns: Option<u8> },
+    /// columns or NoData; or this error.
+    Describe { parameters: Option<u8>, columns: Option<u8>, fails: Option<[u8; 5]> },
     /// The result of a statement.
     Statement(Answer),
     /// FunctionCallResponse with this text.
     FunctionCall(u32),
-    /// ReadyForQuery, the end of a request.
-    Ready(u32),
+    /// ReadyForQuery; the request that it ends, if it is the last one of it.
+    Ready(End, Option<u32>),
 }
 
 /// What a client has to do about a message.
@@ -138,7 +201,7 @@ pub enum Reaction {
     /// Nothing.
     None,
     /// Send rows.
-    CopyIn { request: u32, lines: u32, end: CopyEnd, simple: bool },
+    CopyIn { request: u32, first: u32, lines: u32, end: CopyEnd, style: CopyStyle },
     /// The request of this number is answered.
     Answered(u32),
     /// The server ends the session with this code.
@@ -155,6 +218,8 @@ pub struct Automaton {
     client: u32,
     owed: VecDeque<Expect>,
     block: Block,
+    /// The rows that the client has written.
+    pub ledger: Ledger,
     rows: u32,
     described: bool,
     copying: bool,
@@ -170,6 +235,7 @@ impl Automaton {
             client,
             owed: VecDeque::new(),
             block: Block::Outside,
+            ledger: Ledger::default(),
             rows: 0,
             described: false,
             copying: false,
@@ -180,9 +246,7 @@ impl Automaton {
 
     /// Something was sent that is owed `expect`.
     pub fn owe(&mut self, expect: Expect) {
-        if matches!(expect, Expect::Ready(_)) {
-            self.skipping = false;
-        }
+        self.skipping &= !matches!(expect, Expect::Ready(End::Sync, _));
         if !self.skipping {
             self.owed.push_back(expect);
         }
@@ -220,30 +284,33 @@ impl Automaton {
             return Err(format!("{:?} came and nothing was owed", kind as char));
         };
         match (expect, kind) {
-            (Expect::Parse, b'1') | (Expect::Bind, b'2') | (Expect::Close, b'3') => self.pop(),
-            (Expect::Describe { parameters: Some(count), columns }, b't') => {
+            (Expect::Parse(None), b'1') | (Expect::Bind(None), b'2') | (Expect::Close, b'3') => self.pop(),
+            (Expect::Describe { parameters: Some(count), columns, fails: None }, b't') => {
                 if body.get(..2) != Some(&u16::from(count).to_be_bytes()[..]) {
                     return Err(format!("{count} parameters were expected, not {body:?}"));
                 }
-                self.owed[0] = Expect::Describe { parameters: None, columns };
+                self.owed[0] = Expect::Describe { parameters: None, columns, fails: None };
             }
-            (Expect::Describe { parameters: None, columns: Some(columns) }, b'T') => {
+            (Expect::Describe { parameters: None, columns: Some(columns), fails: None }, b'T') => {
                 check_columns(columns, body)?;
                 self.pop();
             }
-            (Expect::Describe { parameters: None, columns: None }, b'n') => self.pop(),
+            (Expect::Describe { parameters: None, columns: None, fails: None }, b'n') => self.pop(),
             (Expect::FunctionCall(oid), b'V') => {
                 if body.get(4..) != Some(oid.to_string().as_bytes()) {
                     return Err(format!("function {oid} returned {body:?}"));
                 }
                 self.pop();
             }
-            (Expect::Ready(request), b'Z') => {
+            (Expect::Ready(_, request), b'Z') => {
                 if body != [self.block.status()] {
                     return Err(format!("ReadyForQuery says {body:?} within {:?}", self.block));
                 }
+                if self.block == Block::Outside {
+                    self.ledger.end(true);
+                }
                 self.pop();
-                return Ok(Reaction::Answered(request));
+                return Ok(request.map_or(Reaction::None, Reaction::Answered));
             }
             (Expect::Statement(answer), _) => return self.statement(answer, kind, body),
             _ => return Err(format!("{:?} came where {expect:?} was owed", kind as char)),
@@ -260,9 +327,10 @@ impl Automaton {
         match (answer.outcome, kind) {
             (Outcome::Empty, b'I') => self.pop(),
             (Outcome::Done(command, counts), b'C') => {
+                let counts = self.ledger.counts(answer.write).map(|count| (count, count)).or(counts);
                 let rolled_back = answer.effect == Effect::Commit && self.block == Block::Failed;
                 check_command(if rolled_back { "ROLLBACK" } else { command }, counts, body)?;
-                self.completed(answer);
+                self.completed(answer, counts.map_or(0, |(count, _)| count));
             }
             (Outcome::Rows { .. } | Outcome::MaybeRow { .. }, b'T') if answer.simple && !self.described => {
                 check_columns(columns(&answer.outcome), body)?;
@@ -286,20 +354,21 @@ impl Automaton {
                     return Err(format!("{} of {left} rows came: {answer:?}", self.rows));
                 }
                 check_command(command, counted(command).then_some((left, left)), body)?;
-                self.completed(answer);
+                self.completed(answer, left);
             }
             (Outcome::Rows { limit, .. }, b's') if limit > 0 && self.rows == limit => self.pop(),
             (Outcome::MaybeRow { command, .. }, b'C') => {
-                check_command(command, counted(command).then_some((self.rows, self.rows)), body)?;
-                self.completed(answer);
+                let rows = self.ledger.counts(answer.write).unwrap_or(self.rows);
+                check_command(command, counted(command).then_some((rows, rows)), body)?;
+                self.completed(answer, rows);
             }
-            (Outcome::CopyIn { lines, end }, b'G') if !self.copying => {
+            (Outcome::CopyIn { first, lines, end, style }, b'G') if !self.copying => {
                 self.copying = true;
-                return Ok(Reaction::CopyIn { request: answer.request, lines, end, simple: answer.simple });
+                return Ok(Reaction::CopyIn { request: answer.request, first, lines, end, style });
             }
-            (Outcome::CopyIn { lines, end: CopyEnd::Done }, b'C') if self.copying => {
+            (Outcome::CopyIn { lines, end: CopyEnd::Done, .. }, b'C') if self.copying => {
                 check_command("COPY", Some((lines, lines)), body)?;
-                self.completed(answer);
+                self.completed(answer, lines);
             }
             (Outcome::CopyOut { .. }, b'H') if !self.copying => self.copying = true,
             (Outcome::CopyOut { to }, b'd') if self.copying && self.rows < to => {
@@ -309,7 +378,7 @@ impl Automaton {
             (Outcome::CopyOut { to }, b'c') if self.copying && self.rows == to => self.described = true,
             (Outcome::CopyOut { to }, b'C') if self.copying && self.described => {
                 check_command("COPY", Some((to, to)), body)?;
-                self.completed(answer);
+                self.completed(answer, 0);
             }
             _ => return Err(unexpected()),
         }
@@ -326,11 +395,20 @@ impl Automaton {
             && answer.outcome != Outcome::Empty
     }
 
-    fn completed(&mut self, answer: Answer) {
+    fn completed(&mut self, answer: Answer, count: u32) {
+        self.ledger.wrote(answer.write, answer.request, count);
         match answer.effect {
             Effect::None => {}
-            Effect::Begin | Effect::RollbackTo => self.block = Block::Inside,
-            Effect::Commit | Effect::Rollback => self.block = Block::Outside,
+            Effect::Begin => self.block = Block::Inside,
+            Effect::Savepoint => self.ledger.mark(),
+            Effect::RollbackTo => {
+                self.ledger.rewind();
+                self.block = Block::Inside;
+            }
+            Effect::Commit | Effect::Rollback => {
+                self.ledger.end(answer.effect == Effect::Commit && self.block != Block::Failed);
+                self.block = Block::Outside;
+            }
         }
         self.pop();
     }
@@ -353,15 +431,21 @@ impl Automaton {
             return Err(format!("an error of {tag} came to c{}", self.client));
         }
         let planned = self.planned_error(code)?;
-        if self.block == Block::Inside {
-            self.block = Block::Failed;
+        match self.block {
+            Block::Inside => self.block = Block::Failed,
+            Block::Outside => self.ledger.end(false),
+            Block::Failed => {}
         }
-        while self.owed.front().is_some_and(|expect| !matches!(expect, Expect::Ready(_))) {
+        let simple = matches!(self.owed.front(), Some(Expect::Statement(answer)) if answer.simple)
+            || matches!(self.owed.front(), Some(Expect::FunctionCall(_)));
+        let ends = |expect: &Expect| match expect {
+            Expect::Ready(end, _) => simple || *end == End::Sync,
+            _ => false,
+        };
+        while self.owed.front().is_some_and(|expect| !ends(expect)) {
             self.pop();
         }
-        if self.owed.is_empty() {
-            self.skipping = true;
-        }
+        self.skipping = self.owed.is_empty();
         if planned != Some(code) {
             return Ok(Reaction::Failed(code));
         }
@@ -372,25 +456,20 @@ impl Automaton {
     fn planned_error(&self, code: [u8; 5]) -> Result<Option<[u8; 5]>, String> {
         let shown = String::from_utf8_lossy(&code).into_owned();
         let front = self.owed.front().ok_or_else(|| format!("error {shown} came and nothing was owed"))?;
-        let request = self.owed.iter().take_while(|expect| !matches!(expect, Expect::Ready(_)));
-        let fails = request.into_iter().find_map(|expect| match expect {
-            Expect::Statement(answer) => Some(answer.fails),
-            _ => None,
-        });
+        let failed = (self.block == Block::Failed).then_some(*b"25P02");
         Ok(match front {
-            Expect::Ready(_) => return Err(format!("error {shown} came where ReadyForQuery was owed")),
-            // Text is parsed before anybody looks at the block.
-            _ if fails == Some(Some(*b"42601")) => Some(*b"42601"),
-            Expect::Statement(answer) if self.block == Block::Failed && self.barred(answer) => Some(*b"25P02"),
+            Expect::Ready(..) => return Err(format!("error {shown} came where ReadyForQuery was owed")),
+            // Text is parsed, and names are looked up, before anybody looks at the block; whether a name is free, after.
+            Expect::Parse(Some(code)) | Expect::Statement(Answer { fails: Some(code), .. }) if code == b"42601" => {
+                Some(*code)
+            }
+            Expect::Bind(Some(code)) | Expect::Describe { fails: Some(code), .. } => Some(*code),
+            Expect::Parse(fails) => failed.or(*fails),
+            Expect::Statement(answer) if self.barred(answer) && failed.is_some() => failed,
             // COPY answers CopyFail and bad lines with errors of their own.
-            Expect::Statement(Answer { outcome: Outcome::CopyIn { end, .. }, .. }) if self.copying => match end {
-                CopyEnd::Done => None,
-                CopyEnd::Fail => Some(*b"57014"),
-                CopyEnd::BadLine => Some(*b"22P04"),
-            },
+            Expect::Statement(Answer { outcome: Outcome::CopyIn { end, .. }, .. }) if self.copying => end.code(),
             Expect::Statement(answer) => answer.fails,
-            _ if self.block == Block::Failed => Some(*b"25P02"),
-            _ => None,
+            _ => failed,
         })
     }
 

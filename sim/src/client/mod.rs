@@ -1,17 +1,23 @@
 //! Model clients: what they ask, and whether what they are answered is right.
 //!
-//! Where to read, in order: [`Client`] (login, timing, the end), `request` (what is asked), `automaton` (what may be
-//! answered), [`workload`] (how often what).
+//! Where to read, in order: [`Client`] (login, timing, the end), `request` with `names` and `copy` (what is asked),
+//! `messages` (in which words), `automaton` (what may be answered), `ledger` (what must be stored), [`workload`] (how
+//! often what).
 
 mod automaton;
+mod copy;
+mod ledger;
 mod login;
+mod messages;
+mod names;
 mod request;
 pub mod workload;
 
 pub use automaton::Block;
 
 use crate::frame;
-use automaton::{Automaton, CopyEnd, Reaction};
+use crate::tag::Tag;
+use automaton::{Automaton, Reaction};
 use bytes::BytesMut;
 use login::Login;
 use pgconvoy_core::rng::Rng;
@@ -35,6 +41,13 @@ pub enum ClientEvent {
         code: [u8; 5],
         /// True when the session ends with it.
         fatal: bool,
+    },
+    /// Nothing is under way, and the primary must have this row as this request wrote it, or not at all.
+    Wrote {
+        /// The row's key.
+        key: u32,
+        /// The value that it must have.
+        value: Option<Tag>,
     },
     /// An answer was wrong.
     Violation(String),
@@ -67,8 +80,8 @@ pub struct Client {
     automaton: Automaton,
     memory: Memory,
     events: VecDeque<ClientEvent>,
-    /// Digests of the messages sent since the world last looked.
-    sent: Vec<u64>,
+    /// Kinds and digests of the messages sent since the world last looked.
+    sent: Vec<(u8, u64)>,
     /// Where in `out` the request made last begins.
     last_request_at: usize,
     requests_made: u32,
@@ -168,8 +181,8 @@ impl Client {
         self.events.pop_front()
     }
 
-    /// Digests of the messages sent since the last call.
-    pub fn sent(&mut self) -> &mut Vec<u64> {
+    /// Kinds and digests of the messages sent since the last call.
+    pub fn sent(&mut self) -> &mut Vec<(u8, u64)> {
         &mut self.sent
     }
 
@@ -336,11 +349,12 @@ impl Client {
         }
         match self.automaton.handle_message(message)? {
             Reaction::None | Reaction::SyncNeeded => {}
-            Reaction::CopyIn { request, lines, end, simple } => self.send_copy(request, lines, end, simple),
+            Reaction::CopyIn { request, first, lines, end, style } => self.send_copy(request, first, lines, end, style),
             Reaction::Answered(request) => {
                 self.requests_answered += 1;
                 self.request_answered(request);
                 self.next_request_at = self.next_request_at.max(now);
+                self.tell_what_is_written();
             }
             Reaction::Fatal(code) => self.failed(code, true),
             Reaction::Failed(code) => {
@@ -370,21 +384,20 @@ impl Client {
         body(&mut self.out);
         let length = (self.out.len() - start - 1) as u32;
         self.out[start + 1..start + 5].copy_from_slice(&length.to_be_bytes());
-        self.sent.push(frame::digest(&self.out[start..]));
+        self.sent.push((kind, frame::digest(&self.out[start..])));
     }
 
-    fn send_copy(&mut self, request: u32, lines: u32, end: CopyEnd, simple: bool) {
-        self.copy_lines(request, lines);
-        match end {
-            CopyEnd::Done => self.frame(b'c', |_| {}),
-            CopyEnd::Fail => self.frame(b'f', |out| out.extend_from_slice(b"changed my mind\0")),
-            CopyEnd::BadLine => {
-                self.frame(b'd', |out| out.extend_from_slice(b"no tab\n"));
-                self.frame(b'c', |_| {});
-            }
+    /// With nothing under way and no transaction open, the primary has what the answers said, and nothing else.
+    fn tell_what_is_written(&mut self) {
+        if !self.automaton.is_idle() || self.automaton.block() != Block::Outside {
+            return;
         }
-        if !simple {
-            self.frame(b'S', |_| {});
-        }
+        let client = self.number;
+        let rows = self
+            .automaton
+            .ledger
+            .settle()
+            .map(|(key, value)| ClientEvent::Wrote { key, value: value.map(|request| Tag { client, request }) });
+        self.events.extend(rows);
     }
 }

@@ -279,7 +279,7 @@ impl Backend {
                 reply::row_description(&mut self.out, columns(cursor));
             }
             self.origin = Origin::Simple(tail.clone());
-            self.begin(step, u32::MAX, shared);
+            self.begin(step, u32::MAX, shared)?;
             if !matches!(self.phase, Phase::Ready) {
                 return Ok(());
             }
@@ -321,12 +321,11 @@ impl Backend {
             self.portals.clear();
         }
         self.origin = Origin::Portal(name.to_vec());
-        self.begin(step, limit, shared);
-        Ok(())
+        self.begin(step, limit, shared)
     }
 
     /// Says what a step has come to, or keeps what it still has to do.
-    fn begin(&mut self, step: Step, limit: u32, shared: &mut Shared) {
+    fn begin(&mut self, step: Step, limit: u32, shared: &mut Shared) -> Result<(), SqlError> {
         if let Some(warning) = shared.warning.take() {
             reply::diagnostic(&mut self.out, b'N', "WARNING", &warning);
         }
@@ -337,8 +336,11 @@ impl Backend {
             Step::Rows(command, cursor, wait) => {
                 self.phase = Phase::Busy(Work { wait, command, cursor, sent: 0, limit, copy: false });
             }
-            Step::CopyIn => {
+            Step::CopyIn { refused } => {
                 reply::copy_response(&mut self.out, b'G', 2);
+                if refused {
+                    return Err(SqlError::new(b"42809", "cannot copy to view \"view\""));
+                }
                 self.phase = Phase::CopyIn { rows: 0, partial: Vec::new() };
             }
             Step::CopyOut(cursor) => {
@@ -351,6 +353,7 @@ impl Backend {
         if matches!(&self.phase, Phase::Busy(work) if work.wait.is_none()) && self.produce() {
             self.finish_work();
         }
+        Ok(())
     }
 
     /// Makes rows until the statement's end, its limit, or too much output; true when it is done.

@@ -365,6 +365,15 @@ impl FakePg {
         Some(out)
     }
 
+    /// Whether a row is there as this request wrote it, or is not there (I08).
+    pub fn check_row(&self, key: u32, value: Option<Tag>) -> Result<(), String> {
+        let found = self.shared.storage.get(key);
+        if found.map(|text| &text[..]) == value.map(|tag| tag.to_string()).as_deref().map(str::as_bytes) {
+            return Ok(());
+        }
+        Err(format!("I08: row {key} is {found:?}, and its client was told that it is {value:?}"))
+    }
+
     /// The server process behind a connection.
     pub fn process_id(&self, conn: ConnId) -> Option<i32> {
         self.backends.get(&conn).map(|backend| backend.session.process_id)

@@ -70,8 +70,8 @@ pub enum Step {
     Done(&'static str, Option<u32>),
     /// Rows to send, then the command's name; the count is the rows'.
     Rows(&'static str, Cursor, Option<Wait>),
-    /// The client is to send rows.
-    CopyIn,
+    /// The client is to send rows, though they may be refused already.
+    CopyIn { refused: bool },
     /// Rows to send as CopyData.
     CopyOut(Cursor),
 }
@@ -144,9 +144,9 @@ impl Session {
             Statement::Empty => Ok(Step::Empty),
             Statement::Select(select) => self.select(select, parameters, shared, now),
             Statement::Write { key, change, returning } => self.write(*key, *change, *returning, parameters, shared),
-            Statement::CopyIn => {
+            Statement::CopyIn { refused } => {
                 writable(shared, "COPY FROM")?;
-                Ok(Step::CopyIn)
+                Ok(Step::CopyIn { refused: *refused })
             }
             Statement::CopyOut(select) => match self.select(select, parameters, shared, now)? {
                 Step::Rows(_, cursor, None) => Ok(Step::CopyOut(cursor)),
@@ -166,7 +166,10 @@ impl Session {
         now: Instant,
     ) -> Result<Option<Step>, SqlError> {
         let done = match statement {
-            Statement::Begin => {
+            Statement::Begin { primary_only } => {
+                if *primary_only && shared.storage.recovery() != Recovery::Primary {
+                    return Err(SqlError::new(b"0A000", "cannot use this transaction mode during recovery"));
+                }
                 if self.block == Block::Inside {
                     shared.warning = Some(SqlError::new(b"25001", "there is already a transaction in progress"));
                 }
@@ -285,10 +288,11 @@ impl Session {
                 self.prepared.insert(name.to_vec(), Bytes::copy_from_slice(body));
                 "PREPARE"
             }
-            Statement::Execute(name) => {
+            Statement::Execute { name, value } => {
                 let text = self.prepared.get(name).cloned().ok_or_else(no_statement)?;
                 let inner = super::sql::parse(&text).map_err(|_| syntax_error())?;
-                return self.execute(&inner, &[], shared, now);
+                let value = value.map(|value| evaluate(value, &[])).transpose()?;
+                return self.execute(&inner, value.as_slice(), shared, now);
             }
             Statement::Deallocate(name) => {
                 self.prepared.remove(name).ok_or_else(no_statement)?;

@@ -72,8 +72,8 @@ pub enum Change<'a> {
 pub enum Statement<'a> {
     /// Nothing but space.
     Empty,
-    /// `BEGIN`, `START TRANSACTION`.
-    Begin,
+    /// `BEGIN`, `START TRANSACTION`, and whether in a mode that a standby refuses.
+    Begin { primary_only: bool },
     /// `COMMIT`, `END`.
     Commit,
     /// `ROLLBACK`, `ABORT`.
@@ -96,8 +96,8 @@ pub enum Statement<'a> {
     DiscardAll,
     /// `PREPARE name AS body`.
     Prepare { name: &'a [u8], body: &'a [u8] },
-    /// `EXECUTE name`.
-    Execute(&'a [u8]),
+    /// `EXECUTE name [(value)]`.
+    Execute { name: &'a [u8], value: Option<Operand<'a>> },
     /// `DEALLOCATE name`.
     Deallocate(&'a [u8]),
     /// `DEALLOCATE ALL`.
@@ -120,8 +120,8 @@ pub enum Statement<'a> {
     Select(Select<'a>),
     /// INSERT, UPDATE, DELETE, with `RETURNING x` if wanted.
     Write { key: Operand<'a>, change: Change<'a>, returning: Option<Operand<'a>> },
-    /// `COPY kv FROM STDIN`: lines of key, tab, value.
-    CopyIn,
+    /// `COPY kv FROM STDIN`: lines of key, tab, value. Refused once it has begun if it is not a table.
+    CopyIn { refused: bool },
     /// `COPY (SELECT 'tag', generate_series(1, n)) TO STDOUT`.
     CopyOut(Select<'a>),
 }
@@ -165,6 +165,10 @@ pub fn cut(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// How many parameters `text` has: the highest `$n`.
 pub fn parameters(text: &[u8]) -> usize {
+    // What PREPARE prepares has parameters of its own.
+    if matches!(parse(text), Ok(Statement::Prepare { .. })) {
+        return 0;
+    }
     let numbers = Scanner(text).map(|token| if let Token::Param(n) = token { n } else { 0 });
     numbers.max().unwrap_or(0)
 }
@@ -184,7 +188,7 @@ pub fn parse(text: &[u8]) -> Result<Statement<'_>, SyntaxError> {
         s.utility(word)?
     };
     // The rest of a CREATE TABLE and of transaction modes does not matter here.
-    if !matches!(statement, Statement::CreateTemp(_) | Statement::Begin | Statement::Prepare { .. })
+    if !matches!(statement, Statement::CreateTemp(_) | Statement::Begin { .. } | Statement::Prepare { .. })
         && s.next().is_some()
     {
         return Err(SyntaxError);
@@ -365,7 +369,8 @@ impl<'a> Scanner<'a> {
 
     fn transaction(&mut self, word: &'a [u8]) -> Result<Option<Statement<'a>>, SyntaxError> {
         Ok(Some(if is(word, "begin") || is(word, "start") {
-            Statement::Begin
+            let refused = |token| matches!(token, Token::Word(word) if is(word, "serializable") || is(word, "write"));
+            Statement::Begin { primary_only: self.clone().any(refused) }
         } else if is(word, "commit") || is(word, "end") {
             Statement::Commit
         } else if is(word, "rollback") || is(word, "abort") {
@@ -423,7 +428,13 @@ impl<'a> Scanner<'a> {
             self.expect("as")?;
             Statement::Prepare { name, body: core::mem::take(&mut self.0) }
         } else if is(word, "execute") {
-            Statement::Execute(self.word()?)
+            let name = self.word()?;
+            let mut value = None;
+            if self.accept_punct(b'(') {
+                value = Some(self.operand()?);
+                self.punct(b')')?;
+            }
+            Statement::Execute { name, value }
         } else if is(word, "deallocate") {
             if self.accept("all") { Statement::DeallocateAll } else { Statement::Deallocate(self.word()?) }
         } else if is(word, "listen") {
@@ -463,10 +474,11 @@ impl<'a> Scanner<'a> {
     }
 
     fn copy(&mut self) -> Result<Statement<'a>, SyntaxError> {
-        if self.accept("kv") {
+        let refused = self.accept("view");
+        if refused || self.accept("kv") {
             self.expect("from")?;
             self.expect("stdin")?;
-            return Ok(Statement::CopyIn);
+            return Ok(Statement::CopyIn { refused });
         }
         self.punct(b'(')?;
         self.expect("select")?;
@@ -504,7 +516,7 @@ mod tests {
     fn statements_of_the_workloads_are_read() {
         let tag = Expr::Value(Operand::Text(b"c1r2"));
         let plain = |second| Statement::Select(Select { first: tag, second, key: None });
-        let cases: [(&str, Statement<'_>); 14] = [
+        let cases: [(&str, Statement<'_>); 16] = [
             ("", Statement::Empty),
             (" /*c1r2*/", Statement::Empty),
             ("SELECT 'c1r2' /*c1r2*/", plain(None)),
@@ -521,11 +533,13 @@ mod tests {
                 let change = Change::Update(Operand::Text(b"x"));
                 Statement::Write { key: Operand::Text(b"7"), change, returning: Some(Operand::Text(b"c1r2")) }
             }),
-            ("BEGIN ISOLATION LEVEL SERIALIZABLE", Statement::Begin),
+            ("BEGIN ISOLATION LEVEL SERIALIZABLE", Statement::Begin { primary_only: true }),
+            ("BEGIN", Statement::Begin { primary_only: false }),
+            ("EXECUTE p('x')", Statement::Execute { name: b"p", value: Some(Operand::Text(b"x")) }),
             ("ROLLBACK TO s1", Statement::RollbackTo(b"s1")),
             ("SET LOCAL work_mem = '4MB'", Statement::Set { name: b"work_mem", value: b"4MB", local: true }),
             ("PREPARE p AS SELECT 1", Statement::Prepare { name: b"p", body: b" SELECT 1" }),
-            ("COPY kv FROM STDIN", Statement::CopyIn),
+            ("COPY kv FROM STDIN", Statement::CopyIn { refused: false }),
             ("NOTIFY news, 'c1r2'", Statement::Notify { channel: b"news", payload: b"c1r2" }),
         ];
         for (text, expected) in cases {
@@ -546,5 +560,6 @@ mod tests {
         assert_eq!(cut(b"SELECT 'a;b'; COMMIT"), (&b"SELECT 'a;b'"[..], &b" COMMIT"[..]));
         assert_eq!(cut(b"SELECT 1 /* ; */"), (&b"SELECT 1 /* ; */"[..], &b""[..]));
         assert_eq!(parameters(b"SELECT $2, '$9' /* $8 */"), 2);
+        assert_eq!(parameters(b"PREPARE p AS SELECT $1"), 0);
     }
 }

@@ -281,7 +281,7 @@ fn settings(plan: &Plan) -> Settings {
 }
 
 /// The sessions of one client, one after the other.
-pub async fn client(slot: u32, plan: Plan, bench: Rc<RefCell<Bench>>) -> turmoil::Result {
+pub async fn client(slot: u32, plan: Plan, bench: Rc<RefCell<Bench>>, primary: Rc<ServerHost>) -> turmoil::Result {
     let mut rng = slot_rng(&plan, slot);
     let mut stale_key = None;
     for _ in 0..plan.sessions.min(SESSIONS) {
@@ -298,7 +298,10 @@ pub async fn client(slot: u32, plan: Plan, bench: Rc<RefCell<Bench>>) -> turmoil
         let mut client = Client::new(number, workload, stale_key.take(), rng.fork(u64::from(number)));
         let chop = plan.weather.chop.max(2);
         match TcpStream::connect(("proxy", PORT)).await {
-            Ok(stream) => session(&mut client, ChopStream::new(stream, chop, rng.fork(1)), &bench, &mut rng).await,
+            Ok(stream) => {
+                let stream = ChopStream::new(stream, chop, rng.fork(1));
+                session(&mut client, stream, &bench, &mut rng, &primary).await;
+            }
             Err(_) => bench.borrow_mut().explain(number, *b"08006", true),
         }
         let mut bench = bench.borrow_mut();
@@ -314,7 +317,13 @@ fn now() -> Instant {
 }
 
 /// One session, to its end.
-async fn session(client: &mut Client, mut stream: ChopStream, bench: &Rc<RefCell<Bench>>, rng: &mut Rng) {
+async fn session(
+    client: &mut Client,
+    mut stream: ChopStream,
+    bench: &Rc<RefCell<Bench>>,
+    rng: &mut Rng,
+    primary: &ServerHost,
+) {
     client.handle_connected(now());
     let mut buffer = BytesMut::new();
     let mut finished = false;
@@ -338,6 +347,11 @@ async fn session(client: &mut Client, mut stream: ChopStream, bench: &Rc<RefCell
                 }
                 ClientEvent::Violation(what) => bench.borrow_mut().fail(format!("I01/I02: {what}")),
                 ClientEvent::Failed { code, fatal } => bench.borrow_mut().explain(client.number, code, fatal),
+                ClientEvent::Wrote { key, value } => {
+                    if let Err(what) = primary.pg.borrow().check_row(key, value) {
+                        bench.borrow_mut().fail(what);
+                    }
+                }
             }
         }
         if close && client.output().is_empty() {

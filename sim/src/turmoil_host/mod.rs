@@ -56,8 +56,8 @@ pub fn run(plan: &Plan) -> Outcome {
     let proxy_plan = plan.clone();
     sim.host("proxy", move || hosts::proxy(proxy_plan.clone()));
     for slot in 0..plan.slots {
-        let (plan, bench) = (plan.clone(), Rc::clone(&bench));
-        sim.client(format!("client{slot}"), hosts::client(slot, plan, bench));
+        let (plan, bench, primary) = (plan.clone(), Rc::clone(&bench), Rc::clone(&servers[0]));
+        sim.client(format!("client{slot}"), hosts::client(slot, plan, bench, primary));
     }
     let ended = drive(&mut sim, plan, &servers, &bench);
     let mut bench = bench.borrow_mut();

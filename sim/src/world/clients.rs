@@ -52,6 +52,9 @@ impl World {
         let pipe = self.net.open(Owner::Client(index), entrance, self.now, &mut self.heap);
         self.slots[index as usize].pipe = pipe;
         self.trace.say(self.now, || format!("{pipe} is the connection of c{number}"));
+        if entrance != Owner::Front {
+            self.referee.lent(pipe, number);
+        }
     }
 
     /// Whom clients connect to.
@@ -130,6 +133,11 @@ impl World {
                 ClientEvent::Cancel(key) => self.send_cancel(&key),
                 ClientEvent::Violation(what) => self.fail(format!("I01/I02: {what}")),
                 ClientEvent::Failed { code, fatal } => self.explain(number, code, fatal),
+                ClientEvent::Wrote { key, value } => {
+                    if let Err(what) = self.servers[0].pg.check_row(key, value) {
+                        self.fail(what);
+                    }
+                }
             }
         }
         let slot = &mut self.slots[index as usize];

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What is known of one client session.
 #[derive(Debug, Default)]
 struct Sent {
-    /// Digests of its messages after login, in order.
-    messages: Vec<u64>,
+    /// Kinds and digests of its messages after login, in order.
+    messages: Vec<(u8, u64)>,
     /// For each cancel request with its key, how many requests it had made when that arrived.
     cancels: Vec<u32>,
     /// True once it is over: then its statements may be cancelled for it.
@@ -55,9 +55,11 @@ impl Referee {
     }
 
     /// A client has sent messages.
-    pub fn client_sent(&mut self, client: u32, messages: &mut Vec<u64>) {
+    pub fn client_sent(&mut self, client: u32, messages: &mut Vec<(u8, u64)>) {
         if !messages.is_empty() {
-            self.clients.entry(client).or_default().messages.append(messages);
+            // A Flush changes nothing: wherever one is left out or put in, it is not looked at.
+            let looked_at = messages.drain(..).filter(|(kind, _)| *kind != b'H');
+            self.clients.entry(client).or_default().messages.extend(looked_at);
         }
     }
 
@@ -100,6 +102,9 @@ impl Referee {
                 ))
             }
             Observation::Message { conn, kind, digest, tag, skipping } => {
+                if *kind == b'H' {
+                    return Ok(());
+                }
                 let inserted = match kind {
                     b'X' => true,
                     b'Q' | b'P' | b'C' => tag.is_none() && self.insertions.contains(digest),
@@ -112,11 +117,7 @@ impl Referee {
                 if inserted || synced {
                     return Ok(());
                 }
-                match self.message(*conn, *kind, *digest, *skipping) {
-                    // Replies may be asked for at once, whether or not the client asked for them.
-                    Err(_) if *kind == b'H' => Ok(()),
-                    seen => seen,
-                }
+                self.message(*conn, *kind, *digest, *skipping)
             }
             Observation::Interrupted { conn, owner, request } => {
                 let sent = owner.and_then(|client| self.clients.get(&client));
@@ -138,13 +139,17 @@ impl Referee {
             return Err(format!("I04: {:?} on connection {conn} comes from no client", kind as char));
         };
         let rest = &sent.messages[traffic.cursor..];
-        // With one server, only what an error makes it skip anyway may be left out.
-        let reach = if self.all_to_one && !skipping { 1 } else { rest.len() };
-        let found = rest.iter().take(reach).position(|message| *message == digest);
+        // With one server, only what it skips anyway may be left out: after an error, and around a copy.
+        let skips =
+            |message: &(u8, u64)| skipping || !self.all_to_one || matches!(message.0, b'd' | b'c' | b'f' | b'S');
+        let found = rest.iter().position(|message| message.1 == digest);
+        let found = found.filter(|skipped| rest[..*skipped].iter().all(skips));
         match found {
             Some(skipped) => traffic.cursor += skipped + 1,
             // A statement is prepared again on a server that does not have it yet.
-            None if kind == b'P' && !self.all_to_one && sent.messages.contains(&digest) => traffic.wants_sync = true,
+            None if kind == b'P' && !self.all_to_one && sent.messages.contains(&(kind, digest)) => {
+                traffic.wants_sync = true;
+            }
             None => {
                 return Err(format!("I04: {:?} on connection {conn} is not what c{owner} sent next", kind as char));
             }

@@ -41,8 +41,7 @@ impl World {
         }
         if self.net.is_ended(pipe, Side::Far) {
             server.pg.handle_closed(pipe, self.now);
-            self.referee.connection_closed(pipe);
-            self.net.close(pipe, Side::Far, self.now, &mut self.heap);
+            self.forget_connection(node, pipe);
         }
         self.drain_server(node);
         if read {
@@ -71,6 +70,16 @@ impl World {
         while let Some(pipe) = self.servers[usize::from(node)].pg.poll_output() {
             self.write_server(node, pipe);
         }
+        self.judge(node);
+        let server = &mut self.servers[usize::from(node)];
+        if let Some(at) = server.pg.poll_timeout().filter(|at| server.timer.is_none_or(|planned| *at < planned)) {
+            server.timer = Some(at);
+            self.heap.push(at.max(self.now), Event::Server(node));
+        }
+    }
+
+    /// The referee hears what a server has seen.
+    fn judge(&mut self, node: u8) {
         let server = &mut self.servers[usize::from(node)];
         let mut observed = std::mem::take(server.pg.observed());
         for observation in observed.drain(..) {
@@ -80,10 +89,13 @@ impl World {
         }
         let server = &mut self.servers[usize::from(node)];
         *server.pg.observed() = observed;
-        if let Some(at) = server.pg.poll_timeout().filter(|at| server.timer.is_none_or(|planned| *at < planned)) {
-            server.timer = Some(at);
-            self.heap.push(at.max(self.now), Event::Server(node));
-        }
+    }
+
+    /// A connection is over; what came before its end belongs to the client that it was lent to.
+    fn forget_connection(&mut self, node: u8, pipe: PipeId) {
+        self.judge(node);
+        self.referee.connection_closed(pipe);
+        self.net.close(pipe, Side::Far, self.now, &mut self.heap);
     }
 
     fn write_server(&mut self, node: u8, pipe: PipeId) {
@@ -94,8 +106,7 @@ impl World {
             let written = self.net.send(pipe, Side::Far, out, self.now, &mut self.heap);
             if written && server.pg.is_closed(pipe) {
                 server.pg.handle_closed(pipe, self.now);
-                self.referee.connection_closed(pipe);
-                return self.net.close(pipe, Side::Far, self.now, &mut self.heap);
+                return self.forget_connection(node, pipe);
             }
             if before == 0 || !written {
                 return;
