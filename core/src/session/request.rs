@@ -334,7 +334,7 @@ impl Session {
         }
         let summary = self.executed(&summary, naming.as_deref());
         let mut before = Vec::new();
-        if let Some(Naming::Executes { name, .. }) = naming.as_deref() {
+        if let Some(name) = naming.as_deref().and_then(Naming::statement) {
             self.bring(name, to, &mut before);
         }
         for (ports, message) in &mut before {
@@ -379,7 +379,7 @@ impl Session {
         // A name in use is refused where it is in use.
         let known = if name.is_empty() { None } else { self.statements.statement(name) };
         let to = match known {
-            Some((on, _)) => on.or_main(),
+            Some((on, _)) => self.refusing(on),
             None => self.choose_named(&summary, naming.as_deref()),
         };
         // What cannot be brought to the primary later is there from the start.
@@ -465,7 +465,7 @@ impl Session {
         let text = Some(&known.source).filter(|_| known.has_source() && self.reports_per_node());
         let text = text.map(|source| parse_text(source));
         let mut before = Vec::new();
-        if let Some(Naming::Executes { name, .. }) = naming.as_deref() {
+        if let Some(name) = naming.as_deref().and_then(Naming::statement) {
             self.bring(name, to, &mut before);
         }
         self.bring(name, to, &mut before);
@@ -524,13 +524,16 @@ impl Session {
             return self.local_named(closes, of_portal, name, local);
         }
         let mut to = on.unwrap_or_default().or_main();
+        if !of_portal && self.stands_apart() {
+            to = to.with(Target::MAIN);
+        }
         let ask = match (closes, of_portal) {
             (false, _) => Ask::Describe,
             (true, true) => Ask::ClosePortal,
             (true, false) => Ask::Close,
         };
         if !closes && !of_portal && to == Target::BOTH {
-            to = Target::only(self.last.speaker());
+            to = if self.stands_apart() { Target::MAIN } else { Target::only(self.last.speaker()) };
         }
         if !self.may_send(to) {
             return Step::Wait;
@@ -667,7 +670,12 @@ impl Session {
 
     pub(super) fn is_quiet(&self) -> bool {
         // In the middle of a message nothing of pgconvoy's own may be said.
-        self.mid_client.is_none() && self.ports.iter().flatten().all(|port| port.owed.is_empty())
+        self.mid_client.is_none() && self.owes_nothing()
+    }
+
+    /// True when every answer is there, or its beginning.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.ports.iter().flatten().all(|port| port.owed.is_empty())
     }
 
     fn dialect(&self) -> sql::Dialect {

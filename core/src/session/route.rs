@@ -43,12 +43,27 @@ impl Session {
                 known.within_reach(on, wanted)
             }),
             Some(Naming::Prepares(name) | Naming::Deallocates(name)) => {
-                known(name).map_or(Target::MAIN, |(on, _)| on.or_main())
+                known(name).map_or(Target::MAIN, |(on, _)| self.refusing(on))
             }
             Some(Naming::Fetches(name) | Naming::Closes(name)) => {
                 self.statements.portal(name).map_or(Target::MAIN, |portal| portal.on.or_main())
             }
         }
+    }
+
+    /// True within a transaction block that the load-balance node is not part of.
+    pub(super) fn stands_apart(&self) -> bool {
+        let [Some(main), Some(balance)] = &self.ports else { return false };
+        main.link.status != TransactionStatus::Idle && balance.link.status == TransactionStatus::Idle
+    }
+
+    /// Where a name is given or taken that `on` know. The main port is asked too where only it is in the transaction,
+    /// and in a failed one it alone, for it will refuse.
+    pub(super) fn refusing(&self, on: Target) -> Target {
+        if self.transaction_status() == TransactionStatus::Failed {
+            return Target::MAIN;
+        }
+        if self.stands_apart() { on.with(Target::MAIN) } else { on.or_main() }
     }
 
     /// What a statement does: an `EXECUTE` does what was prepared. One level deep, for they may name themselves.
@@ -66,12 +81,11 @@ impl Session {
         if self.cancels > 0 {
             return false;
         }
-        let quiet = self.ports.iter().flatten().all(|port| port.owed.is_empty());
         let follows = match self.ports[BALANCE] {
             Some(_) => target == self.last && !self.stateful,
             None => self.afterwards.is_none(),
         };
-        quiet || (follows && !self.bringing)
+        self.owes_nothing() || (follows && !self.bringing)
     }
 
     /// Notes what sending a statement to `target` means for the routing of those that follow.
@@ -90,7 +104,10 @@ impl Session {
             self.stateful = true;
             self.loud_error = false;
         }
-        if summary.parts_ways
+        // Names that are forgotten on the main port alone would be in the way on the other.
+        let forgets_alone =
+            target == Target::MAIN && matches!(self.afterwards.as_deref(), Some(Naming::DeallocatesAll));
+        if (summary.parts_ways || forgets_alone)
             && let Some(balance) = &mut self.ports[BALANCE]
         {
             balance.leaving = true;

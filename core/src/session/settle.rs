@@ -32,7 +32,7 @@ impl Session {
                 return self.end(None);
             }
             self.flush_notices();
-            if self.is_quiet() {
+            if self.owes_nothing() {
                 self.quiet();
             }
             if self.client.held.is_empty() || !self.can_resume() {
@@ -52,7 +52,7 @@ impl Session {
         self.cancels == 0 && self.showing.is_none()
     }
 
-    /// Nothing is owed: transaction states are known, and compared.
+    /// Nothing is owed, though the last answer may still be passing by: transaction states are known, and compared.
     fn quiet(&mut self) {
         self.stateful = false;
         self.bringing = false;
@@ -130,7 +130,12 @@ impl Session {
         let alone = self.ports[MAIN].as_ref().is_some_and(|port| port.transparent);
         let Some(balance) = &mut self.ports[BALANCE] else { return };
         balance.leaving |= balance.dying || alone;
-        if balance.leaving && balance.owed.is_empty() && self.mid_client != Some(BALANCE) && !self.releasing {
+        // A portal of a block that goes on is read to its end where it was opened.
+        let in_block = |port: &super::Port| port.link.status == TransactionStatus::InBlock;
+        let both_in_block = in_block(balance) && self.ports[MAIN].as_deref().is_some_and(in_block);
+        let Some(balance) = &mut self.ports[BALANCE] else { return };
+        let needed = both_in_block && !balance.dying && self.statements.has_portal_on(Target::BALANCE);
+        if balance.leaving && balance.is_quiet() && !needed && !self.releasing {
             self.releasing = true;
             self.statements.port_gone(BALANCE);
             self.last = Target::MAIN;

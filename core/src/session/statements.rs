@@ -97,6 +97,14 @@ impl Naming {
         !matches!(self, Self::Executes { .. } | Self::Fetches(_) | Self::Claims(_))
     }
 
+    /// The prepared statement that must be known, if it exists, where this is executed.
+    pub(super) fn statement(&self) -> Option<&[u8]> {
+        match self {
+            Self::Prepares(name) | Self::Executes { name, .. } | Self::Deallocates(name) => Some(name),
+            _ => None,
+        }
+    }
+
     pub(super) fn of(effect: &Effect<'_>) -> Option<Rc<Self>> {
         let owned = |name: &Name<'_>| name.bytes().collect();
         Some(Rc::new(match effect {
@@ -453,6 +461,11 @@ impl Statements {
         } else {
             self.portals.remove(significant(name));
         }
+    }
+
+    /// True when a portal is only there.
+    pub(super) fn has_portal_on(&self, on: Target) -> bool {
+        self.portals.values().chain(&self.unnamed_portal).any(|portal| portal.on == on)
     }
 
     /// The transaction is over: portals end with it.

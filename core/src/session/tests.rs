@@ -530,6 +530,92 @@ fn a_statement_that_executes_itself_is_the_backends_problem() {
 }
 
 #[test]
+fn a_name_whose_port_is_gone_is_still_in_use() {
+    for (text, answer) in [("DEALLOCATE s", complete("DEALLOCATE")), ("PREPARE s AS SELECT 2", error("42P05"))] {
+        let mut stage = Stage::paired();
+        stage.prepared("s");
+        stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+        stage.drain();
+        stage.client(&query(text));
+        assert_eq!(stage.sent(PRIMARY), "PSQ", "{text} finds it there, as the client does");
+        stage.node(PRIMARY, &[bare(b'1'), ready(b'I'), answer, ready(b'I')].concat());
+        stage.heard();
+        stage.client(&[parse("", text), bind("", ""), execute(""), sync()].concat());
+        assert_eq!(stage.sent(PRIMARY), "PBES", "{text}");
+    }
+}
+
+#[test]
+fn names_forgotten_by_one_statement_are_free_for_the_next_however_the_answer_comes() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "DEALLOCATE ALL"), bind("", ""), execute("")].concat());
+    stage.client(&parse("s", "SELECT 1"));
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), complete("DEALLOCATE ALL")].concat());
+    let answer = [bare(b'1'), bare(b'2'), complete("DEALLOCATE ALL")].concat();
+    let (most, rest) = answer.split_at(answer.len() - 3);
+    stage.node(PRIMARY, most);
+    assert_eq!(stage.sent(STANDBY), "PBEHP", "the answer is known, though it is still passing by");
+    stage.node(PRIMARY, rest);
+    stage.node(STANDBY, &bare(b'1'));
+    stage.client(&[bind("", "s"), execute("")].concat());
+    assert_eq!(stage.sent(STANDBY), "BE", "it is known where it was prepared");
+}
+
+#[test]
+fn within_a_block_of_the_primarys_own_names_are_taken_there_too() {
+    let begun = || {
+        let mut stage = Stage::paired();
+        stage.prepared("s");
+        stage.client(&query("BEGIN ISOLATION LEVEL SERIALIZABLE"));
+        stage.node(PRIMARY, &[complete("BEGIN"), ready(b'T')].concat());
+        stage.sent(PRIMARY);
+        stage.heard();
+        stage
+    };
+    let mut stage = begun();
+    stage.client(&[message(frontend::CLOSE, b"Ss\0"), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("CS".into(), "CS".into()));
+    stage.node(STANDBY, &[bare(b'3'), ready(b'I')].concat());
+    stage.node(PRIMARY, &[bare(b'3'), ready(b'T')].concat());
+    assert_eq!(stage.heard(), "3Z");
+    let mut stage = begun();
+    stage.client(&query("DEALLOCATE s"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PSQ".into(), "Q".into()));
+    let mut stage = begun();
+    stage.client(&query("DEALLOCATE ALL"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("DEALLOCATE ALL"), ready(b'T')].concat());
+    assert_eq!(stage.released, [STANDBY], "its names would be in the way");
+    let mut stage = begun();
+    stage.client(&query("SELECT oops"));
+    stage.node(PRIMARY, &[error("42703"), ready(b'E')].concat());
+    stage.sent(PRIMARY);
+    stage.client(&[parse("s", "SELECT 2"), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PPS".into(), "".into()), "the failed block refuses");
+}
+
+#[test]
+fn a_portal_is_read_to_its_end_before_the_standby_is_let_go() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&[parse("", "SELECT 1"), bind("p", ""), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), ready(b'T')].concat());
+    stage.sent(STANDBY);
+    stage.client(&query("CREATE TEMP TABLE t ()"));
+    stage.node(PRIMARY, &[complete("CREATE TABLE"), ready(b'T')].concat());
+    assert_eq!(stage.released, []);
+    stage.client(&[execute("p"), sync()].concat());
+    assert_eq!(stage.sent(STANDBY), "ES");
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'T')].concat());
+    stage.sent(PRIMARY);
+    stage.client(&query("COMMIT"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
+    stage.node(STANDBY, &[complete("ROLLBACK"), ready(b'I')].concat());
+    assert_eq!(stage.released, [STANDBY]);
+}
+
+#[test]
 fn names_given_by_prepare_and_by_parse_are_the_same() {
     let mut stage = Stage::paired();
     stage.client(&query("PREPARE s AS DELETE FROM t"));
