@@ -7,6 +7,7 @@ mod stage;
 
 use allocation_counter::measure;
 use exchange::Exchange;
+use pgconvoy_core::limits::SMALL_CHUNK_BYTES;
 use pgconvoy_core::session::Peer;
 use pgconvoy_core::wire::HEADER_BYTES;
 use stage::{SERVER, Stage, data_row, query, row_description};
@@ -49,11 +50,17 @@ fn only_a_header_that_is_cut_in_two_is_put_aside() {
         let mut stage = in_a_result();
         let mut go_by = || rows.chunks(read_bytes).map(|read| stage.relay(SERVER, read)).sum::<usize>();
         assert_eq!(go_by(), rows.len(), "rows are lost");
-        let count = measure(|| assert_eq!(go_by(), rows.len(), "rows are lost")).count_total;
+        let taken = measure(|| assert_eq!(go_by(), rows.len(), "rows are lost"));
         let ends = (1..=rows.len() / read_bytes).map(|read| read * read_bytes % ROW_BYTES);
         let cut = ends.filter(|inside| (1..HEADER_BYTES).contains(inside)).count() as u64;
-        // The bytes that are there, the bytes with what follows, and the handle by which they are shared.
+        // The bytes that are there, the bytes with those that follow, and the handle by which they are shared. What is
+        // small may be copied behind them.
+        let (count, bytes) = (taken.count_total, taken.bytes_total);
         assert!(count <= 3 * cut, "{count} allocations for {cut} headers that reads of {read_bytes} bytes cut in two");
+        assert!(
+            bytes <= (128 + SMALL_CHUNK_BYTES as u64) * cut,
+            "{bytes} bytes for {cut} headers that reads of {read_bytes} bytes cut in two"
+        );
     }
 }
 

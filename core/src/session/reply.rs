@@ -26,18 +26,25 @@ impl Session {
     /// Reads a backend's input. Rows and COPY data go by without being opened.
     pub(super) fn read_node(&mut self, position: usize, input: &mut BytesMut) {
         let Some(port) = &mut self.ports[position] else { return input.clear() };
-        if port.held.is_empty() {
-            self.scan(position, input);
-            if let (false, Some(port)) = (input.is_empty(), &mut self.ports[position]) {
-                port.held = BytesMut::from(&input[..]);
-            }
-        } else {
-            let mut held = core::mem::take(&mut port.held);
-            held.extend_from_slice(input);
+        let mut held = core::mem::take(&mut port.held);
+        while !held.is_empty() && !input.is_empty() {
+            // Only what the message that was cut needs moves behind its first part; the rest goes by where it is.
+            let missing = match Header::parse(&held) {
+                Ok(Some(header)) => header.total.saturating_sub(held.len()).max(1),
+                _ => HEADER_BYTES.saturating_sub(held.len()).max(1),
+            };
+            held.extend_from_slice(&input.split_to(missing.min(input.len())));
             self.scan(position, &mut held);
-            if let (false, Some(port)) = (held.is_empty(), &mut self.ports[position]) {
-                port.held = held;
+            if self.is_over() {
+                return input.clear();
             }
+        }
+        if held.is_empty() {
+            self.scan(position, input);
+            held.extend_from_slice(input);
+        }
+        if let (false, Some(port)) = (held.is_empty(), &mut self.ports[position]) {
+            port.held = held;
         }
         input.clear();
     }
