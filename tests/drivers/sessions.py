@@ -27,6 +27,12 @@ class Session:
     name = None
     share_with_standbys = 0.1  # of some thirty steps; each has its line in the list
     repeats = 0  # a step of ours has one result
+    chances = 0
+
+    @staticmethod
+    def is_test(_name):
+        """A step cannot be run alone."""
+        return False
 
     def __init__(self):
         self.cache = cache_folder()

@@ -69,15 +69,15 @@ def virtual_environment(folder, requirements):
 
 class Bed:
     """One run's surroundings: a scratch folder, the port under test, the servers behind it, and which tests to run (None: all), by an
-    expression or by their names.
+    expression or by their files.
     """
 
-    def __init__(self, scratch, port, cluster, only, tests):
+    def __init__(self, scratch, port, cluster, only, files):
         self.scratch = scratch
         self.port = port
         self.cluster = cluster
         self.only = only
-        self.tests = tests
+        self.files = files
 
 
 class PytestSuite:
@@ -86,8 +86,9 @@ class PytestSuite:
     workers = 2
     # With standbys this share may differ, if the list says why: a session's reads and writes meet different servers.
     share_with_standbys = 0.01
-    # How often a test that differs may show the same on PostgreSQL itself.
+    # How often a test that differs is repeated, on PostgreSQL itself and then through the target, and how many of them may differ once.
     repeats = 5
+    chances = 2
 
     def __init__(self, name):
         self.name = name
@@ -110,6 +111,11 @@ class PytestSuite:
         """A suite of others may fail on PostgreSQL itself: what counts is that it does so through the proxy as well."""
         return False
 
+    @staticmethod
+    def is_test(name):
+        """Whether pytest can be told to run this: the end of the target within a run is no test."""
+        return "::" in name
+
     def settings(self, bed):
         """Environment variables of the suite; `{database}` stands for the worker's database."""
         raise NotImplementedError
@@ -131,7 +137,7 @@ class PytestSuite:
         command += ["-n", self.workers, "--dist", "load", "--timeout", TEST_TIMEOUT_SECONDS, "--timeout-method", "thread", "--max-worker-restart", 1000]
         command += ["-k", bed.only] if bed.only else []
         command += ["--rootdir", self.tests.parent]
-        command += [self.tests.parent / test for test in bed.tests] if bed.tests else [self.tests]
+        command += [self.tests.parent / file for file in bed.files] if bed.files else [self.tests]
         log = bed.scratch / "suite.log"
         started = time.monotonic()
         with log.open("wb") as out:
