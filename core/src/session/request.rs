@@ -4,7 +4,7 @@ use super::port::{Ask, Target};
 use super::settle::ABORT_BLOCK;
 use super::statements::{Naming, Portal, Summary};
 use super::{BALANCE, MAIN, Report, Session};
-use crate::fault::Fault;
+use crate::fault::{Culprit, Fault};
 use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
 use crate::sql;
 use crate::wire::build;
@@ -484,17 +484,31 @@ impl Session {
         if let Some(kind) = portal.summary.local {
             return self.local_execute(kind);
         }
+        if portal.on.is_empty() {
+            return self.portal_lost();
+        }
         // An error tells whether names have changed, if it is of this batch.
         let afterwards = portal.naming.clone().filter(|naming| naming.changes_names());
         if afterwards.is_some() && self.owes_ready() {
             return Step::Wait;
         }
-        self.ask(portal.on.or_main(), Ask::Execute, |session, to| {
+        self.ask(portal.on, Ask::Execute, |session, to| {
             session.note_claim(portal.naming.as_deref());
             session.afterwards = afterwards;
             session.report_sent(to, "Execute: ", portal.text.as_deref());
             session.note_sent(&portal.summary, to);
         })
+    }
+
+    /// The standby on which a portal was open is gone: no other has it.
+    fn portal_lost(&mut self) -> Step {
+        if !self.is_quiet() {
+            return Step::Wait;
+        }
+        let fault = Fault::new(Culprit::Backend, b"08006", "the standby that had this portal was lost")
+            .hint("Nothing was changed by the statement; it can be repeated.");
+        self.break_batch(&fault);
+        Step::Drop
     }
 
     /// A database is needed for a statement alone: links that idle there would keep it in use.
@@ -709,8 +723,7 @@ impl Session {
             let Some(port) = &self.ports[position] else { continue };
             let (node, process_id) = (port.node, port.link.process_id);
             if self.setup.notice_per_node {
-                let notice =
-                    Fault::new(crate::fault::Culprit::Proxy, b"00000", format!("DB node id: {node} statement: {text}"));
+                let notice = Fault::new(Culprit::Proxy, b"00000", format!("DB node id: {node} statement: {text}"));
                 build::error(&mut self.notices, build::Severity::Notice, &notice);
             }
             if self.setup.report_per_node {

@@ -752,6 +752,21 @@ fn a_portal_that_is_lost_with_its_standby_is_not_looked_for_elsewhere() {
 }
 
 #[test]
+fn a_portal_of_a_block_that_is_lost_with_its_standby_is_told_as_lost() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&[parse("", "SELECT 1"), bind("p", ""), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), ready(b'T')].concat());
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    assert_eq!(stage.heard(), "12Z");
+    stage.client(&[execute("p"), sync()].concat());
+    assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("E".into(), "PS".into()), "the block fails with it");
+    stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+    assert_eq!(stage.heard(), "Z");
+}
+
+#[test]
 fn a_cancel_holds_back_what_was_not_running_when_it_came() {
     let mut stage = Stage::paired();
     stage.client(&query("SELECT 1"));
