@@ -1,6 +1,6 @@
 //! What goes wrong, when the plan says so.
 
-use super::net::Owner;
+use super::net::{Owner, Side};
 use super::{Event, World};
 use crate::fakepg::{Inject, Up};
 use crate::plan::Fault;
@@ -16,6 +16,12 @@ impl World {
             Fault::Cut { pick } => {
                 if let Some(pipe) = self.pick(pick, |_| true) {
                     self.mark("a connection was cut");
+                    // pgconvoy may hear of it, and cancel for the client, before that hears of it itself.
+                    if let Some(Owner::Client(slot)) = self.net.owner(pipe, Side::Near)
+                        && let Some(client) = &self.slots[slot as usize].client
+                    {
+                        self.referee.client_over(client.number);
+                    }
                     self.net.cut(pipe, self.now, &mut self.heap);
                 }
             }
@@ -86,7 +92,7 @@ impl World {
     /// One of the live connections to servers.
     fn pick_session(&self, pick: u32) -> Option<(u8, u32)> {
         let pipe = self.pick(pick, |ends| matches!(ends[1], Owner::Server(_)) && ends[0] != Owner::Canceller)?;
-        match self.net.owner(pipe, super::net::Side::Far)? {
+        match self.net.owner(pipe, Side::Far)? {
             Owner::Server(node) => Some((node, pipe)),
             _ => None,
         }
