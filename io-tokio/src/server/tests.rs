@@ -52,6 +52,20 @@ fn whoever_waits_for_a_link_hears_of_a_panic() {
 }
 
 #[test]
+fn a_panic_in_a_session_ends_that_session_alone() {
+    run(async {
+        let worker = worker(&World::default());
+        let local = || Origin { host: "[local]".to_owned(), port: String::new() };
+        worker.welcome(Socket { panics: false, speaks: false }, local());
+        for _ in 0..8 {
+            worker.welcome(Socket { panics: true, speaks: true }, local());
+            settle().await;
+        }
+        assert_eq!(worker.session_count(), 1, "the one that had no part in it");
+    });
+}
+
+#[test]
 fn a_link_that_is_dropped_with_its_session_gives_its_place_back() {
     run(async {
         let worker = worker(&World::default());
@@ -126,7 +140,7 @@ fn login() -> Arc<Login> {
 fn line(worker: &Rc<Worker<World>>) -> Line<World> {
     let answer = worker.pool.borrow_mut().ask(0, N0, &login(), Instant::ZERO, || worker.shared.take_token(N0));
     assert_eq!(answer, Answer::Connect);
-    Line::new(Socket { panics: false }, Right::granted(worker, N0))
+    Line::new(Socket { panics: false, speaks: false }, Right::granted(worker, N0))
 }
 
 /// How many links may still be opened.
@@ -146,7 +160,10 @@ struct World {
 }
 
 struct Socket {
+    /// Whoever writes to it panics.
     panics: bool,
+    /// It asks for encryption, and thereby for an answer.
+    speaks: bool,
 }
 
 impl Env for World {
@@ -168,7 +185,7 @@ impl Env for World {
     }
 
     async fn connect(&self, _: &Address) -> io::Result<Socket> {
-        Ok(Socket { panics: self.panics })
+        Ok(Socket { panics: self.panics, speaks: false })
     }
 
     fn is_silent(&self, _: &mut Socket) -> bool {
@@ -194,8 +211,12 @@ impl Env for World {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Poll::Pending
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !std::mem::take(&mut self.speaks) {
+            return Poll::Pending;
+        }
+        into.put_slice(&[0, 0, 0, 8, 4, 210, 22, 47]);
+        Poll::Ready(Ok(()))
     }
 }
 
