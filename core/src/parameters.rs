@@ -3,12 +3,14 @@
 use crate::limits::PARAMETERS_BYTES;
 use crate::sql::Dialect;
 use crate::wire::{Header, build, split_cstr};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The ParameterStatus messages of one backend connection, one per parameter, in the order first reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters {
-    messages: Vec<u8>,
+    /// Shared with other connections that have reported the same.
+    messages: Arc<Vec<u8>>,
 }
 
 /// The name and the value of one parameter.
@@ -27,12 +29,12 @@ impl Parameters {
             if &self.messages[range.clone()][name.len() + 6..range.len() - 1] == value {
                 return Ok(Some((name, value)));
             }
-            self.messages.drain(range);
+            Arc::make_mut(&mut self.messages).drain(range);
         }
         if self.messages.len() + name.len() + value.len() + 7 > PARAMETERS_BYTES {
             return Err(TooMany);
         }
-        build::parameter_status(&mut self.messages, name, value);
+        build::parameter_status(Arc::make_mut(&mut self.messages), name, value);
         Ok(Some((name, value)))
     }
 
@@ -59,7 +61,19 @@ impl Parameters {
 
     /// Frees memory that growing left over.
     pub fn shrink(&mut self) {
-        self.messages.shrink_to_fit();
+        if let Some(messages) = Arc::get_mut(&mut self.messages) {
+            messages.shrink_to_fit();
+        }
+    }
+
+    /// Takes the memory of `usual` where that says the same; otherwise this is what is usual from now on. Most
+    /// connections report the same, and it is a good part of what an idle one takes.
+    pub fn share(&mut self, usual: &mut Self) {
+        if self == usual {
+            self.messages = Arc::clone(&usual.messages);
+        } else {
+            *usual = self.clone();
+        }
     }
 
     fn find(&self, name: &[u8]) -> Option<core::ops::Range<usize>> {
@@ -90,6 +104,23 @@ mod tests {
         assert_eq!(parameters.get(b"TimeZone"), Some(&b"UTC"[..]));
         assert_eq!(parameters.get(b"Time"), None);
         assert!(!parameters.dialect().ascii_safe_encoding);
+    }
+
+    #[test]
+    fn connections_that_report_the_same_share_it_until_one_reports_something_else() {
+        let told = || {
+            let mut parameters = Parameters::default();
+            parameters.note(b"TimeZone\0UTC\0").unwrap();
+            parameters
+        };
+        let (mut first, mut second, mut usual) = (told(), told(), Parameters::default());
+        first.share(&mut usual);
+        second.share(&mut usual);
+        assert!(core::ptr::eq(first.messages(), second.messages()));
+        second.note(b"TimeZone\0CET\0").unwrap();
+        assert_eq!((first.get(b"TimeZone"), second.get(b"TimeZone")), (Some(&b"UTC"[..]), Some(&b"CET"[..])));
+        second.share(&mut usual);
+        assert!(core::ptr::eq(second.messages(), usual.messages()));
     }
 
     #[test]

@@ -55,7 +55,10 @@ pub(super) async fn open<E: Env>(
     let promise = Promise { worker: Rc::clone(&worker), node, mailbox, kept: false };
     let opened = login_at(&worker, node, login).await;
     match opened {
-        Ok((link, stream)) => promise.keep(Ok((link, Line::new(stream, right)))),
+        Ok((mut link, stream)) => {
+            link.parameters.share(&mut worker.parameters.borrow_mut());
+            promise.keep(Ok((link, Line::new(stream, right))));
+        }
         Err(refused) => {
             drop(right);
             promise.keep(Err(refused));
@@ -135,6 +138,7 @@ pub(super) async fn wash<E: Env>(worker: Rc<Worker<E>>, mut link: Link, mut line
     let bound = Duration::from_millis(RESET_TIMEOUT_MS);
     let washed = timeout(bound, converse(&mut link, &mut line.stream, &worker.keys)).await.is_ok();
     let clean = washed && matches!(link.outcome(), Outcome::Ready);
+    link.parameters.share(&mut worker.parameters.borrow_mut());
     worker.give_back(link, line, clean);
 }
 

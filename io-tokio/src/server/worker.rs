@@ -11,6 +11,7 @@ use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::link::{Link, Login, Refused};
 use pgconvoy_core::node::{NodeId, Role, View};
+use pgconvoy_core::parameters::Parameters;
 use pgconvoy_core::pool::{Answer, LinkId, Pool, PoolEvent, Ticket};
 use pgconvoy_core::rng::Rng;
 use pgconvoy_core::session::{Report, Secrets, Session, Setup, Shutdown};
@@ -59,6 +60,8 @@ pub(super) struct Worker<E: Env> {
     /// The read buffer of all its sessions: each leaves it empty.
     pub scratch: RefCell<BytesMut>,
     pub keys: Rc<RefCell<KeyCache>>,
+    /// What most links have been told of their backends.
+    pub parameters: RefCell<Parameters>,
     pub pool: RefCell<Pool>,
     idle: RefCell<BTreeMap<LinkId, E::Stream>>,
     waiting: RefCell<BTreeMap<Ticket, Waiting<Line<E>>>>,
@@ -88,6 +91,7 @@ impl<E: Env> Worker<E> {
             shared,
             scratch: RefCell::default(),
             keys: Rc::new(RefCell::new(KeyCache::new())),
+            parameters: RefCell::default(),
             pool: RefCell::new(pool),
             idle: RefCell::default(),
             waiting: RefCell::default(),
