@@ -14,7 +14,9 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
@@ -44,16 +46,54 @@ pub(super) struct Drive<E: Env> {
     cancels_out: u32,
 }
 
-/// A socket with what is known of it within one poll.
+/// A socket, and whether it is worth reading from.
 struct Connection<S> {
     socket: S,
-    /// It has nothing to read, and wakes the session when that changes.
+    /// It had nothing to read when it was asked last, and rings when that changes.
     waits: bool,
+    bell: Option<(Arc<Bell>, Waker)>,
+}
+
+/// Wakes a session and tells which of its sockets has done so: the others need not be asked.
+struct Bell {
+    rung: AtomicBool,
+    session: Waker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.session.wake_by_ref();
+    }
+}
+
+impl Bell {
+    fn new(session: &Waker) -> (Arc<Self>, Waker) {
+        let bell = Arc::new(Self { rung: AtomicBool::new(false), session: session.clone() });
+        (Arc::clone(&bell), bell.into())
+    }
 }
 
 impl<S> Connection<S> {
     fn new(socket: S) -> Self {
-        Self { socket, waits: false }
+        Self { socket, waits: false, bell: None }
+    }
+
+    /// Takes note of what has happened since the session was woken last.
+    fn listen(&mut self, session: &Waker) {
+        let Some((bell, _)) = &self.bell else { return };
+        if !bell.session.will_wake(session) {
+            self.bell = None;
+            self.waits = false;
+        } else if bell.rung.load(Ordering::Acquire) {
+            // Before the read: what comes during it rings again.
+            bell.rung.store(false, Ordering::Relaxed);
+            self.waits = false;
+        }
     }
 }
 
@@ -262,7 +302,8 @@ impl<E: Env> Drive<E> {
                 continue;
             }
             let mut scratch = self.worker.scratch.borrow_mut();
-            let lost = match read(&mut connection.socket.stream, &mut scratch, cx) {
+            let (_, waker) = connection.bell.get_or_insert_with(|| Bell::new(cx.waker()));
+            let lost = match read(&mut connection.socket.stream, &mut scratch, &mut Context::from_waker(waker)) {
                 Poll::Pending => {
                     connection.waits = true;
                     continue;
@@ -291,7 +332,8 @@ impl<E: Env> Drive<E> {
             return false;
         }
         let mut scratch = self.worker.scratch.borrow_mut();
-        match read(&mut client.socket, &mut scratch, cx) {
+        let (_, waker) = client.bell.get_or_insert_with(|| Bell::new(cx.waker()));
+        match read(&mut client.socket, &mut scratch, &mut Context::from_waker(waker)) {
             Poll::Pending => {
                 client.waits = true;
                 return false;
@@ -403,9 +445,8 @@ impl<E: Env> Future for Drive<E> {
         let this = self.get_mut();
         this.mailbox.wake_with(cx.waker());
         let now = this.worker.env.now();
-        // Nobody tells who has woken the session.
-        this.client.iter_mut().for_each(|client| client.waits = false);
-        this.nodes.iter_mut().for_each(|(_, node)| node.waits = false);
+        this.client.iter_mut().for_each(|client| client.listen(cx.waker()));
+        this.nodes.iter_mut().for_each(|(_, node)| node.listen(cx.waker()));
         for _ in 0..ROUNDS {
             let mail = this.poll_mail(now);
             if mail || this.unwritten {
