@@ -5,8 +5,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgconvoy_sim::plan::{Plan, Scenario, Topology};
 use pgconvoy_sim::shrink::shrink;
 use pgconvoy_sim::turmoil_host;
+use pgconvoy_sim::world::mark::Mark;
 use pgconvoy_sim::world::proxy::mutant::Mutant;
-use pgconvoy_sim::world::{Outcome, World};
+use pgconvoy_sim::world::{Outcome, World, verdict};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -52,6 +53,9 @@ struct Run {
     /// Runs all seeds whatever happens, and lists those that fail.
     #[arg(long)]
     keep_going: bool,
+    /// Fails if a coverage mark was never reached.
+    #[arg(long)]
+    all_marks: bool,
 }
 
 #[derive(Args)]
@@ -121,7 +125,7 @@ fn main() -> anyhow::Result<()> {
 fn run_seeds(run: &Run) -> anyhow::Result<()> {
     let started = Instant::now();
     let (mut events, mut answered) = (0, 0);
-    let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut marks: BTreeMap<Mark, u64> = BTreeMap::new();
     let mut failed = 0;
     for seed in run.start..run.start + run.seeds {
         let plan = Plan::swarm(seed, run.topology.topology());
@@ -129,7 +133,7 @@ fn run_seeds(run: &Run) -> anyhow::Result<()> {
         events += outcome.events;
         answered += outcome.answered;
         for (mark, count) in &outcome.marks {
-            *marks.entry(mark).or_default() += count;
+            *marks.entry(*mark).or_default() += count;
         }
         if let Some(failure) = outcome.failure.as_ref().filter(|_| run.keep_going) {
             failed += 1;
@@ -148,10 +152,12 @@ fn run_seeds(run: &Run) -> anyhow::Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     println!("{} seeds: {events} events, {answered} requests answered, {seconds:.1} s", run.seeds);
     println!("{:.0} events/s", events as f64 / seconds);
-    for (mark, count) in marks {
-        println!("{count:>10}  {mark}");
+    for mark in Mark::ALL {
+        println!("{:>10}  {mark}", marks.get(mark).copied().unwrap_or(0));
     }
     anyhow::ensure!(failed == 0, "{failed} of {} seeds failed", run.seeds);
+    let missed = Mark::ALL.iter().find(|mark| run.all_marks && !marks.contains_key(mark));
+    anyhow::ensure!(missed.is_none(), "no seed reached the mark {:?}", missed.map(Mark::to_string));
     Ok(())
 }
 
@@ -171,12 +177,8 @@ fn report_failure(plan: &Plan, layer: Layer) -> anyhow::Result<()> {
 fn run_mutants(seeds: u64) -> anyhow::Result<()> {
     let mut missed = 0;
     for mutant in Mutant::ALL {
-        let plans = (0..seeds).map(|seed| Plan::swarm(seed, Topology::Proxy));
-        let caught = plans.into_iter().find_map(|plan| {
-            let seed = plan.seed;
-            let failure = World::with_mutant(plan, false, Some(mutant)).run().failure?;
-            Some((seed, failure.what))
-        });
+        let caught =
+            (0..seeds).find_map(|seed| Some((seed, verdict(&Plan::swarm(seed, Topology::Proxy), Some(mutant))?)));
         match caught {
             Some((seed, what)) => println!("{mutant:?}: seed {seed}: {what}"),
             None => {

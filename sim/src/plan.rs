@@ -9,6 +9,9 @@ use pgconvoy_core::time::Duration;
 use std::fmt;
 use std::str::FromStr;
 
+/// A hold that pgconvoy does not wait for, in microseconds.
+const LONG_US: u32 = 6_000_000;
+
 /// What each concern draws from: a change of one does not reshuffle the others.
 #[derive(Clone, Copy, Debug)]
 #[repr(u64)]
@@ -200,7 +203,7 @@ impl Plan {
     /// Draws the workload of a session.
     pub fn draw_workload(&self, rng: &mut Rng) -> Workload {
         let user = draw(rng, &["alice", "alice", "bob"]);
-        Workload::draw(rng, user, &self.password)
+        Workload::draw(rng, user, &self.password, self.authentication != Authentication::Trust)
     }
 
     fn draw_faults(&mut self, mut rng: Rng) {
@@ -220,8 +223,9 @@ impl Plan {
             let span_us = (100 + rng.below(longest_us)) as u32;
             let fault = match draw(&mut rng, &kinds) {
                 0 => Fault::Cut { pick },
-                1 => Fault::Hold { pick, for_us: span_us },
-                2 => Fault::HoldNode { node, for_us: span_us },
+                // Now and then for longer than any errand may take.
+                1 => Fault::Hold { pick, for_us: span_us + if rng.chance(1, 4) { LONG_US } else { 0 } },
+                2 => Fault::HoldNode { node, for_us: span_us + if rng.chance(1, 2) { LONG_US } else { 0 } },
                 3 => Fault::Crash { node, told: rng.chance(1, 2), down_us: span_us },
                 4 => Fault::ProcessCrash { node, recovery_us: span_us },
                 5 => Fault::Terminate { pick },

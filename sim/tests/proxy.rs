@@ -2,22 +2,16 @@
 
 use pgconvoy_sim::plan::{Plan, Scenario, Topology};
 use pgconvoy_sim::shrink::shrink;
-use pgconvoy_sim::world::World;
 use pgconvoy_sim::world::proxy::mutant::Mutant;
+use pgconvoy_sim::world::{World, verdict};
 
 /// More seeds than any planted bug has needed, with room to spare.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 2_000;
+/// Faults that a failure may be shrunk to at most.
+const FAULTS: usize = 50;
 
 fn plan(seed: u64) -> Plan {
     Plan::swarm(seed, Topology::Proxy)
-}
-
-/// The first seed that catches a mutant and what it says.
-fn caught(mutant: Mutant) -> Option<(u64, String)> {
-    (0..SEEDS).find_map(|seed| {
-        let failure = World::with_mutant(plan(seed), false, Some(mutant)).run().failure?;
-        Some((seed, failure.what))
-    })
 }
 
 #[test]
@@ -33,26 +27,38 @@ fn pgconvoy_satisfies_every_checker() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in 0..5 {
-        assert_eq!(World::new(plan(seed), false).run().trace, World::new(plan(seed), false).run().trace, "seed {seed}");
+    let trace = |seed| World::new(plan(seed), false).run().trace;
+    for seed in 0..40 {
+        assert_eq!(trace(seed), trace(seed), "seed {seed}");
     }
+    assert_ne!(trace(1), trace(2));
 }
 
 #[test]
-fn every_planted_bug_is_caught() {
+fn every_planted_bug_is_caught_by_the_checker_that_it_is_planted_for() {
     for mutant in Mutant::ALL {
-        let (seed, what) = caught(mutant).unwrap_or_else(|| panic!("{mutant:?} was not caught in {SEEDS} seeds"));
+        let caught = (0..SEEDS).find_map(|seed| {
+            let what = verdict(&plan(seed), Some(mutant)).filter(|what| what.contains(mutant.breaks()))?;
+            Some((seed, what))
+        });
+        let Some((seed, what)) = caught else { panic!("{mutant:?} was not caught in {SEEDS} seeds") };
         println!("{mutant:?}: seed {seed}: {what}");
     }
 }
 
 #[test]
 fn a_planted_bugs_seed_shrinks_and_replays() {
-    let mutant = Some(Mutant::LeakLink);
-    let fails = |plan: Plan| World::with_mutant(plan, false, mutant).run().failure.is_some();
-    let (seed, _) = caught(Mutant::LeakLink).expect("it is caught");
-    let scenario = shrink(&plan(seed), fails);
-    assert!(scenario.faults.len() <= 50);
-    let read: Scenario = scenario.to_string().parse().expect("a scenario is read as it is written");
-    assert!(fails(read.plan()), "the scenario does not fail any more:\n{scenario}");
+    for mutant in [Mutant::LeakLink, Mutant::ForgetCancel, Mutant::KeepHalfSent] {
+        let fails = |plan: Plan| verdict(&plan, Some(mutant)).is_some_and(|what| what.contains(mutant.breaks()));
+        let seed = (0..SEEDS).find(|seed| fails(plan(*seed))).expect("it is caught");
+        let scenario = shrink(&plan(seed), fails);
+        assert!(scenario.faults.len() <= FAULTS, "{mutant:?} needs {} faults", scenario.faults.len());
+        let read: Scenario = scenario.to_string().parse().expect("a scenario is read as it is written");
+        assert!(fails(read.plan()), "the scenario does not fail any more:\n{scenario}");
+        for at in 0..scenario.faults.len() {
+            let mut fewer = scenario.faults.clone();
+            fewer.remove(at);
+            assert!(!fails(plan(seed).with_faults(fewer)), "{mutant:?}: fault {at} is not needed:\n{scenario}");
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use super::ledger::{Ledger, Write};
 use crate::frame::cstr;
 use crate::tag::{Tag, number};
+use crate::world::mark::Mark;
 use std::collections::VecDeque;
 
 /// Where a client stands in a transaction block, from what it has been answered.
@@ -195,6 +196,23 @@ pub enum Expect {
     Ready(End, Option<u32>),
 }
 
+/// Where a client stands, for whoever wants to know in the midst of what a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// In its login.
+    Login,
+    /// In a result of which rows have come.
+    Result,
+    /// In a copy.
+    Copy,
+    /// With other answers outstanding.
+    Batch,
+    /// In a transaction block, with nothing outstanding.
+    Block,
+    /// With nothing open.
+    Idle,
+}
+
 /// What a client has to do about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaction {
@@ -226,6 +244,8 @@ pub struct Automaton {
     skipping: bool,
     /// True once LISTEN was sent.
     pub listening: bool,
+    /// Interesting things that have happened since the last look.
+    pub marks: Vec<Mark>,
 }
 
 impl Automaton {
@@ -241,6 +261,7 @@ impl Automaton {
             copying: false,
             skipping: false,
             listening: false,
+            marks: Vec::new(),
         }
     }
 
@@ -265,6 +286,17 @@ impl Automaton {
     /// Where the client stands in a transaction block.
     pub fn block(&self) -> Block {
         self.block
+    }
+
+    /// Where it stands.
+    pub fn moment(&self) -> Moment {
+        match self.owed.front() {
+            Some(Expect::Statement(_)) if self.copying => Moment::Copy,
+            Some(Expect::Statement(_)) if self.rows > 0 => Moment::Result,
+            Some(_) => Moment::Batch,
+            None if self.block != Block::Outside => Moment::Block,
+            None => Moment::Idle,
+        }
     }
 
     /// Takes one message.
@@ -356,7 +388,10 @@ impl Automaton {
                 check_command(command, counted(command).then_some((left, left)), body)?;
                 self.completed(answer, left);
             }
-            (Outcome::Rows { limit, .. }, b's') if limit > 0 && self.rows == limit => self.pop(),
+            (Outcome::Rows { limit, .. }, b's') if limit > 0 && self.rows == limit => {
+                self.marks.push(Mark::Suspended);
+                self.pop();
+            }
             (Outcome::MaybeRow { command, .. }, b'C') => {
                 let rows = self.ledger.counts(answer.write).unwrap_or(self.rows);
                 check_command(command, counted(command).then_some((rows, rows)), body)?;
@@ -446,6 +481,15 @@ impl Automaton {
             self.pop();
         }
         self.skipping = self.owed.is_empty();
+        self.marks.extend(match &code {
+            _ if self.skipping => Some(Mark::BatchFailed),
+            b"25P02" => Some(Mark::BlockFailed),
+            b"42P05" => Some(Mark::NameRefused),
+            b"26000" => Some(Mark::NameUnknown),
+            b"22P04" => Some(Mark::CopyFailed),
+            b"42809" => Some(Mark::CopyRefused),
+            _ => None,
+        });
         if planned != Some(code) {
             return Ok(Reaction::Failed(code));
         }

@@ -23,6 +23,8 @@ pub struct Login {
     user: &'static str,
     password: Secret,
     nonce: String,
+    /// SSLRequest comes first, and its answer is still to come.
+    encryption: bool,
     scram: Option<scram::Client>,
     authenticated: bool,
     key: Option<CancelKey>,
@@ -38,19 +40,43 @@ impl Login {
     pub fn new(workload: &Workload, nonce: u64) -> Self {
         Self {
             user: workload.user,
-            password: workload.password.clone(),
+            password: if workload.wrong_password {
+                Secret::new(b"open barley".to_vec())
+            } else {
+                workload.password.clone()
+            },
             nonce: format!("client{nonce:016x}"),
+            encryption: workload.encryption,
             scram: None,
             authenticated: false,
             key: None,
         }
     }
 
-    /// Writes the StartupMessage.
+    /// Writes SSLRequest, or at once the StartupMessage.
     pub fn start(&self, out: &mut BytesMut) {
+        if self.encryption {
+            out.put_u32(8);
+            return out.put_u32(startup::SSL_REQUEST);
+        }
         let mut packet = Vec::new();
         startup::build(&mut packet, self.user.as_bytes(), self.user.as_bytes(), b"application_name\0sim\0");
         out.put_slice(&packet);
+    }
+
+    /// True while the one byte that answers SSLRequest is to come.
+    pub fn awaits_encryption(&self) -> bool {
+        self.encryption
+    }
+
+    /// Takes that byte: there is no encryption, so the client goes on without.
+    pub fn handle_encryption(&mut self, answer: u8, out: &mut BytesMut) -> Result<(), String> {
+        if answer != b'N' {
+            return Err(format!("SSLRequest was answered with {:?}", answer as char));
+        }
+        self.encryption = false;
+        self.start(out);
+        Ok(())
     }
 
     /// Takes one message.

@@ -13,12 +13,13 @@ mod names;
 mod request;
 pub mod workload;
 
-pub use automaton::Block;
+pub use automaton::Moment;
 
 use crate::frame;
 use crate::tag::Tag;
-use automaton::{Automaton, Reaction};
-use bytes::BytesMut;
+use crate::world::mark::Mark;
+use automaton::{Automaton, Block, Reaction};
+use bytes::{Buf, BytesMut};
 use login::Login;
 use pgconvoy_core::rng::Rng;
 use pgconvoy_core::time::{Duration, Instant};
@@ -41,7 +42,11 @@ pub enum ClientEvent {
         code: [u8; 5],
         /// True when the session ends with it.
         fatal: bool,
+        /// In the midst of what it came.
+        moment: Moment,
     },
+    /// Something interesting has happened.
+    Mark(Mark),
     /// Nothing is under way, and the primary must have this row as this request wrote it, or not at all.
     Wrote {
         /// The row's key.
@@ -126,8 +131,17 @@ impl Client {
     /// The connection is there.
     pub fn handle_connected(&mut self, now: Instant) {
         self.waiting_since = now;
-        if let Phase::Login(login) = &mut self.phase {
-            login.start(&mut self.out);
+        let Phase::Login(login) = &mut self.phase else { return };
+        login.start(&mut self.out);
+        if self.workload.encryption {
+            self.events.push_back(ClientEvent::Mark(Mark::EncryptionAsked));
+        }
+        if self.workload.ending == Ending::GiveUp {
+            let kept = self.rng.below(1 + self.out.len() as u64) as usize;
+            self.out.truncate(kept);
+            self.phase = Phase::Leaving;
+            self.events.push_back(ClientEvent::Mark(Mark::LoginGivenUp));
+            self.events.push_back(ClientEvent::Close);
         }
     }
 
@@ -148,7 +162,8 @@ impl Client {
     /// The server closed the connection.
     pub fn handle_closed(&mut self, _now: Instant) {
         if matches!(self.phase, Phase::Serving | Phase::Login(_)) {
-            self.events.push_back(ClientEvent::Failed { code: *b"08006", fatal: true });
+            let moment = self.moment();
+            self.events.push_back(ClientEvent::Failed { code: *b"08006", fatal: true, moment });
         }
         if !self.input.is_empty() && !matches!(self.phase, Phase::Leaving | Phase::Gone) {
             // A connection that is cut may end within a message; one that is closed may not. The world knows which.
@@ -178,6 +193,7 @@ impl Client {
 
     /// What the client wants next.
     pub fn poll_event(&mut self) -> Option<ClientEvent> {
+        self.events.extend(self.automaton.marks.drain(..).map(ClientEvent::Mark));
         self.events.pop_front()
     }
 
@@ -290,6 +306,9 @@ impl Client {
         let last = self.out.len().saturating_sub(self.last_request_at);
         let kept = self.last_request_at.min(self.out.len()) + self.rng.below(1 + last as u64) as usize;
         self.out.truncate(kept);
+        let block = self.automaton.block() != Block::Outside;
+        let mark = if block { Mark::VanishedInBlock } else { Mark::VanishedInBatch };
+        self.events.push_back(ClientEvent::Mark(mark));
         self.phase = Phase::Leaving;
         self.events.push_back(ClientEvent::Close);
     }
@@ -313,6 +332,15 @@ impl Client {
         loop {
             if matches!(self.phase, Phase::Leaving | Phase::Gone) {
                 return self.input.clear();
+            }
+            if let Phase::Login(login) = &mut self.phase
+                && login.awaits_encryption()
+            {
+                let Some(&answer) = self.input.first() else { return };
+                self.input.advance(1);
+                if let Err(why) = login.handle_encryption(answer, &mut self.out) {
+                    return self.violate(why);
+                }
             }
             match frame::next(&mut self.input) {
                 Ok(Some(message)) => {
@@ -338,6 +366,14 @@ impl Client {
         if let Phase::Login(login) = &mut self.phase {
             match login.handle_message(message, &mut self.out)? {
                 login::Progress::Pending => {}
+                login::Progress::Done(_) if self.workload.wrong_password => {
+                    return Err("I06: a wrong password was taken for the right one".to_owned());
+                }
+                login::Progress::Refused(code) if self.workload.wrong_password && code == *b"28P01" => {
+                    self.events.push_back(ClientEvent::Mark(Mark::PasswordRefused));
+                    self.phase = Phase::Gone;
+                    self.events.push_back(ClientEvent::Close);
+                }
                 login::Progress::Done(key) => {
                     self.key = Some(key);
                     self.phase = Phase::Serving;
@@ -368,8 +404,13 @@ impl Client {
         Ok(())
     }
 
+    fn moment(&self) -> Moment {
+        if matches!(self.phase, Phase::Login(_)) { Moment::Login } else { self.automaton.moment() }
+    }
+
     fn failed(&mut self, code: [u8; 5], fatal: bool) {
-        self.events.push_back(ClientEvent::Failed { code, fatal });
+        let moment = self.moment();
+        self.events.push_back(ClientEvent::Failed { code, fatal, moment });
         if fatal {
             self.phase = Phase::Gone;
             self.input.clear();

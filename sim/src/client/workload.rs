@@ -12,6 +12,8 @@ pub enum Ending {
     Terminate,
     /// By closing the connection after some byte of the last request, without waiting for any answer.
     Vanish,
+    /// By closing the connection after some byte of its first packet.
+    GiveUp,
 }
 
 /// What one session of a client does.
@@ -21,6 +23,10 @@ pub struct Workload {
     pub user: &'static str,
     /// The password it knows.
     pub password: Secret,
+    /// Whether it does not know it, though it will be asked.
+    pub wrong_password: bool,
+    /// Whether it asks for encryption first.
+    pub encryption: bool,
     /// Requests until it leaves.
     pub requests: u32,
     /// Requests under way at a time.
@@ -60,7 +66,7 @@ impl std::fmt::Debug for Workload {
 
 impl Workload {
     /// Draws a workload: some kinds of requests are left out altogether, so that others come together more often.
-    pub fn draw(rng: &mut Rng, user: &'static str, password: &Secret) -> Self {
+    pub fn draw(rng: &mut Rng, user: &'static str, password: &Secret, asked: bool) -> Self {
         let mut weights = [0u8; Kind::COUNT];
         for weight in &mut weights {
             *weight = if rng.chance(2, 3) { 1 + rng.below(8) as u8 } else { 0 };
@@ -71,6 +77,8 @@ impl Workload {
         Self {
             user,
             password: password.clone(),
+            wrong_password: asked && rng.chance(1, 24),
+            encryption: rng.chance(1, 4),
             requests: 1 + rng.below(25) as u32,
             depth: if rng.chance(1, 2) { 1 } else { 1 + rng.below(8) as u32 },
             think_us: [0, 500, 5_000, 50_000][rng.below(4) as usize],
@@ -78,7 +86,11 @@ impl Workload {
             large_rows: [50, 500, 3_000, 20_000][rng.below(4) as usize],
             cancels: if rng.chance(1, 3) { 5 + rng.below(40) } else { 0 },
             read_pause: rng.chance(1, 8).then(|| Duration::from_micros(500 + rng.below(20_000))),
-            ending: if rng.chance(1, 3) { Ending::Vanish } else { Ending::Terminate },
+            ending: match rng.below(24) {
+                0 => Ending::GiveUp,
+                1..=8 => Ending::Vanish,
+                _ => Ending::Terminate,
+            },
         }
     }
 }

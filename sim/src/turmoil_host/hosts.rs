@@ -7,6 +7,7 @@ use crate::client::{Client, ClientEvent};
 use crate::fakepg::{ConnId, FakePg, Observation};
 use crate::plan::{Concern, Plan};
 use crate::world::Failure;
+use crate::world::mark::Mark;
 use crate::world::trace::Trace;
 use bytes::BytesMut;
 use pgconvoy_core::auth::passwd::PasswordFile;
@@ -43,7 +44,7 @@ pub struct Bench {
     pub trace: Trace,
     pub events: u64,
     pub answered: u64,
-    pub marks: BTreeMap<&'static str, u64>,
+    pub marks: BTreeMap<Mark, u64>,
     pub healed: bool,
     pub disrupted: bool,
     next_client: u32,
@@ -94,7 +95,6 @@ impl Bench {
     fn explain(&mut self, client: u32, code: [u8; 5], fatal: bool) {
         let codes: &[&[u8; 5]] = &[b"57P01", b"57P02", b"57P03", b"08006", b"08007", b"53300"];
         if self.disrupted && codes.contains(&&code) {
-            *self.marks.entry("a client was told of a fault").or_default() += 1;
             return;
         }
         let code = String::from_utf8_lossy(&code).into_owned();
@@ -346,7 +346,8 @@ async fn session(
                     spawn_local(cancel(key));
                 }
                 ClientEvent::Violation(what) => bench.borrow_mut().fail(format!("I01/I02: {what}")),
-                ClientEvent::Failed { code, fatal } => bench.borrow_mut().explain(client.number, code, fatal),
+                ClientEvent::Failed { code, fatal, .. } => bench.borrow_mut().explain(client.number, code, fatal),
+                ClientEvent::Mark(mark) => *bench.borrow_mut().marks.entry(mark).or_default() += 1,
                 ClientEvent::Wrote { key, value } => {
                     if let Err(what) = primary.pg.borrow().check_row(key, value) {
                         bench.borrow_mut().fail(what);

@@ -1,8 +1,9 @@
 //! The clients' side of the world.
 
+use super::mark::Mark;
 use super::net::{Arrival, Owner, PipeId, Side};
 use super::{Event, World};
-use crate::client::{CancelKey, Client, ClientEvent};
+use crate::client::{CancelKey, Client, ClientEvent, Moment};
 use crate::plan::Topology;
 use bytes::BytesMut;
 use pgconvoy_core::rng::Rng;
@@ -132,8 +133,10 @@ impl World {
                 ClientEvent::Close => self.slots[index as usize].closing = true,
                 ClientEvent::Cancel(key) => self.send_cancel(&key),
                 ClientEvent::Violation(what) => self.fail(format!("I01/I02: {what}")),
-                ClientEvent::Failed { code, fatal } => self.explain(number, code, fatal),
+                ClientEvent::Failed { code, fatal, moment } => self.explain(number, code, fatal, moment),
+                ClientEvent::Mark(mark) => self.mark(mark),
                 ClientEvent::Wrote { key, value } => {
+                    self.mark(Mark::RowChecked);
                     if let Err(what) = self.servers[0].pg.check_row(key, value) {
                         self.fail(what);
                     }
@@ -171,19 +174,28 @@ impl World {
     }
 
     /// A client was told of a failure that it had not asked for: some fault must explain it.
-    fn explain(&mut self, client: u32, code: [u8; 5], fatal: bool) {
+    fn explain(&mut self, client: u32, code: [u8; 5], fatal: bool, moment: Moment) {
         let shown = String::from_utf8_lossy(&code).into_owned();
         self.trace.say(self.now, || format!("c{client} is told {shown}, fatal {fatal}"));
         let codes: &[&[u8; 5]] = &[b"57P01", b"57P02", b"57P03", b"08006", b"08007", b"53300"];
         // A lost standby costs a session one statement, a lost primary the session.
         if self.disrupted && (codes.contains(&&code) && fatal || code == *b"08006") {
-            return self.mark("a client was told of a fault");
+            return self.mark(match (&code, moment) {
+                (b"08007", _) => Mark::CommitUnknown,
+                (b"53300" | b"57P03", _) => Mark::LoginsRefused,
+                _ if !fatal => Mark::StandbyLost,
+                (_, Moment::Login) => Mark::EndedInLogin,
+                (_, Moment::Result) => Mark::EndedInResult,
+                (_, Moment::Copy) => Mark::EndedInCopy,
+                (_, Moment::Batch) => Mark::EndedInBatch,
+                (_, Moment::Block | Moment::Idle) => Mark::EndedInBlock,
+            });
         }
         self.fail(format!("I02: c{client} was told {shown} (fatal {fatal}), and no fault explains it"));
     }
 
     fn send_cancel(&mut self, key: &CancelKey) {
-        self.mark("a cancel request was sent");
+        self.mark(Mark::CancelSent);
         let entrance = self.entrance();
         let pipe = self.net.open(Owner::Canceller, entrance, self.now, &mut self.heap);
         let owner = self.slots.iter().filter_map(|slot| slot.client.as_ref()).find(|client| client.key() == Some(key));
@@ -199,7 +211,9 @@ impl World {
         self.referee.lent(pipe, client);
         let unclean = self.servers.iter().find_map(|server| server.pg.unclean(pipe)).unwrap_or_default();
         if !unclean.is_empty() {
-            self.fail(format!("I14: connection {pipe} is handed to c{client} unclean: {unclean}"));
+            let half_sent = unclean.contains("batch") || unclean.contains("in part");
+            let broken = if half_sent { "I14" } else { "I03" };
+            self.fail(format!("{broken}: connection {pipe} is handed to c{client} unclean: {unclean}"));
         }
     }
 

@@ -1,5 +1,6 @@
 //! What goes wrong, when the plan says so.
 
+use super::mark::Mark;
 use super::net::{Owner, Side};
 use super::{Event, World};
 use crate::fakepg::{Inject, Up};
@@ -15,7 +16,7 @@ impl World {
         match fault {
             Fault::Cut { pick } => {
                 if let Some(pipe) = self.pick(pick, |_| true) {
-                    self.mark("a connection was cut");
+                    self.mark(Mark::Cut);
                     // pgconvoy may hear of it, and cancel for the client, before that hears of it itself.
                     if let Some(Owner::Client(slot)) = self.net.owner(pipe, Side::Near)
                         && let Some(client) = &self.slots[slot as usize].client
@@ -28,14 +29,14 @@ impl World {
             Fault::Hold { pick, for_us } => {
                 let until = self.now.after(Duration::from_micros(u64::from(for_us)));
                 if let Some(pipe) = self.pick(pick, |_| true) {
-                    self.mark("a connection was held");
+                    self.mark(Mark::Held);
                     self.net.hold(pipe, until);
                 }
             }
             Fault::HoldNode { node, for_us } => {
                 let until = self.now.after(Duration::from_micros(u64::from(for_us)));
                 let pipes: Vec<_> = self.net.live().filter(|(_, ends)| ends[1] == Owner::Server(node)).collect();
-                self.mark("a server was held");
+                self.mark(Mark::ServerHeld);
                 pipes.into_iter().for_each(|(pipe, _)| self.net.hold(pipe, until));
             }
             Fault::Crash { node, told, down_us } => self.crash(node, told, u64::from(down_us)),
@@ -43,14 +44,14 @@ impl World {
                 let server = &mut self.servers[usize::from(node)];
                 if server.pg.up() == Up::Running {
                     server.pg.handle_process_crash(self.now);
-                    self.mark("a server process crashed");
+                    self.mark(Mark::ProcessCrashed);
                     self.heap.push(self.now.after(Duration::from_micros(u64::from(recovery_us))), Event::Ready(node));
                     self.drain_server(node);
                 }
             }
             Fault::Terminate { pick } => {
                 if let Some((node, pipe)) = self.pick_session(pick) {
-                    self.mark("a session was terminated");
+                    self.mark(Mark::Terminated);
                     self.servers[usize::from(node)].pg.handle_terminate(pipe, self.now);
                     self.drain_server(node);
                 }
@@ -60,7 +61,7 @@ impl World {
             }
             Fault::Inject { pick, what } => {
                 if let Some((node, pipe)) = self.pick_session(pick) {
-                    self.mark("an asynchronous message was injected");
+                    self.mark(Mark::Injected);
                     let what = [Inject::Notice, Inject::ParameterStatus, Inject::Notification][usize::from(what % 3)];
                     self.servers[usize::from(node)].pg.handle_inject(pipe, what);
                     self.drain_server(node);
@@ -75,7 +76,7 @@ impl World {
             return;
         }
         server.pg.handle_stop(told, self.now);
-        self.mark(if told { "a server was shut down" } else { "a server was killed" });
+        self.mark(if told { Mark::ServerDown } else { Mark::ServerKilled });
         self.drain_server(node);
         let down = Duration::from_micros(down_us);
         self.heap.push(self.now.after(down), Event::Start(node));

@@ -6,6 +6,7 @@
 mod clients;
 mod faults;
 mod heap;
+pub mod mark;
 pub mod net;
 pub mod proxy;
 mod referee;
@@ -16,6 +17,7 @@ use crate::fakepg::{FakePg, Recovery, Setup, Wal};
 use crate::plan::{Concern, Plan, Topology};
 use clients::Slot;
 use heap::Heap;
+use mark::Mark;
 use net::{Arrival, Net, NetEvent, Owner, PipeId, Side};
 use pgconvoy_core::time::{Duration, Instant};
 use proxy::Proxy;
@@ -86,7 +88,18 @@ pub struct Outcome {
     /// Requests that were answered.
     pub answered: u64,
     /// How often each interesting thing happened.
-    pub marks: BTreeMap<&'static str, u64>,
+    pub marks: BTreeMap<Mark, u64>,
+}
+
+/// What is wrong with a plan's run, the one thing included that a single run cannot show.
+pub fn verdict(plan: &Plan, mutant: Option<Mutant>) -> Option<String> {
+    let run = || World::with_mutant(plan.clone(), false, mutant).run();
+    let outcome = run();
+    if let Some(failure) = outcome.failure {
+        return Some(failure.what);
+    }
+    let again = run().trace;
+    (again != outcome.trace).then(|| format!("I24: the trace is {:016x}, and then {again:016x}", outcome.trace))
 }
 
 /// Everything there is in one run.
@@ -108,7 +121,7 @@ pub struct World {
     failure: Option<Failure>,
     events: u64,
     answered: u64,
-    marks: BTreeMap<&'static str, u64>,
+    marks: BTreeMap<Mark, u64>,
 }
 
 impl World {
@@ -249,8 +262,8 @@ impl World {
         self.failure.get_or_insert(Failure { at: self.now, what });
     }
 
-    fn mark(&mut self, what: &'static str) {
-        *self.marks.entry(what).or_default() += 1;
+    fn mark(&mut self, mark: Mark) {
+        *self.marks.entry(mark).or_default() += 1;
     }
 
     fn heal(&mut self) {

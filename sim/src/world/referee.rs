@@ -2,10 +2,11 @@
 //!
 //! Fed by what clients send, what model servers observe, and when cancel requests arrive; never by pgconvoy's own state.
 
+use super::mark::Mark;
 use super::net::PipeId;
 use crate::fakepg::{HandOut, Observation};
 use crate::frame;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What is known of one client session.
 #[derive(Debug, Default)]
@@ -29,8 +30,7 @@ struct Traffic {
 }
 
 /// What may be sent to a server that no client has sent.
-const INSERTIONS: [&str; 5] =
-    ["ABORT", "ROLLBACK", "DISCARD ALL", "SELECT pg_catalog.pg_is_in_recovery()", ABORT_BLOCK];
+const INSERTIONS: [&str; 4] = ["ABORT", "ROLLBACK", "DISCARD ALL", "SELECT pg_catalog.pg_is_in_recovery()"];
 
 /// Makes a transaction fail that has failed elsewhere, as a Query or in a Parse.
 const ABORT_BLOCK: &str = "pgconvoy aborts this transaction block because it failed on another node";
@@ -42,15 +42,18 @@ pub struct Referee {
     all_to_one: bool,
     clients: BTreeMap<u32, Sent>,
     connections: BTreeMap<PipeId, Traffic>,
-    insertions: BTreeSet<u64>,
+    /// Digests of what may be sent that no client has sent, and what it means.
+    insertions: BTreeMap<u64, Option<Mark>>,
 }
 
 impl Referee {
     /// A referee of a world with one server or several.
     pub fn new(all_to_one: bool) -> Self {
-        let mut insertions: BTreeSet<u64> = INSERTIONS.iter().map(|text| digest(b'Q', &format!("{text}\0"))).collect();
-        insertions.insert(digest(b'C', "Ppgconvoy\0"));
-        insertions.insert(digest(b'P', &format!("pgconvoy\0{ABORT_BLOCK}\0\0\0")));
+        let query = |text: &str| digest(b'Q', &format!("{text}\0"));
+        let mut insertions: BTreeMap<u64, Option<Mark>> = INSERTIONS.iter().map(|text| (query(text), None)).collect();
+        insertions.insert(query(ABORT_BLOCK), Some(Mark::MadeToFail));
+        insertions.insert(digest(b'P', &format!("pgconvoy\0{ABORT_BLOCK}\0\0\0")), Some(Mark::MadeToFail));
+        insertions.insert(digest(b'C', "Ppgconvoy\0"), Some(Mark::CopyProbed));
         Self { all_to_one, clients: BTreeMap::new(), connections: BTreeMap::new(), insertions }
     }
 
@@ -83,8 +86,8 @@ impl Referee {
         self.connections.remove(&conn);
     }
 
-    /// A server has seen something.
-    pub fn observe(&mut self, observation: &Observation) -> Result<(), String> {
+    /// A server has seen something; what that shows, if it is worth a mark.
+    pub fn observe(&mut self, observation: &Observation) -> Result<Option<Mark>, String> {
         match observation {
             Observation::HandOut(hand_out) => {
                 let traffic = self.connections.entry(hand_out.conn).or_default();
@@ -94,7 +97,7 @@ impl Referee {
                     return Err(format!("I01: connection {conn} belongs to c{owner} and serves c{client}"));
                 }
                 if hand_out.unclean.is_empty() {
-                    return Ok(());
+                    return Ok(None);
                 }
                 Err(format!(
                     "I03: connection {} came to c{} unclean: {}",
@@ -102,20 +105,21 @@ impl Referee {
                 ))
             }
             Observation::Message { conn, kind, digest, tag, skipping } => {
-                if *kind == b'H' {
-                    return Ok(());
-                }
                 let inserted = match kind {
-                    b'X' => true,
-                    b'Q' | b'P' | b'C' => tag.is_none() && self.insertions.contains(digest),
-                    _ => false,
+                    b'H' => return Ok(None),
+                    b'X' => Some(None),
+                    b'Q' | b'P' | b'C' if tag.is_none() => self.insertions.get(digest).copied(),
+                    _ => None,
                 };
                 let traffic = self.connections.entry(*conn).or_default();
                 // What has been inserted for its answer, not its effect, is followed by a Sync of its own.
                 let synced = *kind == b'S' && traffic.wants_sync;
-                traffic.wants_sync = inserted && *kind == b'C';
-                if inserted || synced {
-                    return Ok(());
+                traffic.wants_sync = inserted.is_some() && *kind == b'C';
+                if synced {
+                    return Ok(None);
+                }
+                if let Some(mark) = inserted {
+                    return Ok(mark);
                 }
                 self.message(*conn, *kind, *digest, *skipping)
             }
@@ -126,14 +130,14 @@ impl Referee {
                     sent.over || sent.cancels.iter().any(|made| current < *made)
                 });
                 if explained {
-                    return Ok(());
+                    return Ok(Some(Mark::CancelHit));
                 }
                 Err(format!("I05: a statement of {owner:?} ({request:?}) on connection {conn} was cancelled by nobody"))
             }
         }
     }
 
-    fn message(&mut self, conn: PipeId, kind: u8, digest: u64, skipping: bool) -> Result<(), String> {
+    fn message(&mut self, conn: PipeId, kind: u8, digest: u64, skipping: bool) -> Result<Option<Mark>, String> {
         let traffic = self.connections.entry(conn).or_default();
         let Some((owner, sent)) = traffic.owner.and_then(|owner| Some((owner, self.clients.get(&owner)?))) else {
             return Err(format!("I04: {:?} on connection {conn} comes from no client", kind as char));
@@ -149,12 +153,13 @@ impl Referee {
             // A statement is prepared again on a server that does not have it yet.
             None if kind == b'P' && !self.all_to_one && sent.messages.contains(&(kind, digest)) => {
                 traffic.wants_sync = true;
+                return Ok(Some(Mark::PreparedAgain));
             }
             None => {
                 return Err(format!("I04: {:?} on connection {conn} is not what c{owner} sent next", kind as char));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

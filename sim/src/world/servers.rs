@@ -83,8 +83,10 @@ impl World {
         let server = &mut self.servers[usize::from(node)];
         let mut observed = std::mem::take(server.pg.observed());
         for observation in observed.drain(..) {
-            if let Err(what) = self.referee.observe(&observation) {
-                self.fail(what);
+            match self.referee.observe(&observation) {
+                Ok(Some(mark)) => self.mark(mark),
+                Ok(None) => {}
+                Err(what) => self.fail(what),
             }
         }
         let server = &mut self.servers[usize::from(node)];

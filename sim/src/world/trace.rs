@@ -4,6 +4,7 @@ use super::net::{Owner, PipeId, Side};
 use crate::frame;
 use bytes::BytesMut;
 use pgconvoy_core::time::Instant;
+use pgconvoy_core::wire::startup;
 use std::collections::BTreeMap;
 
 /// The trace of one run.
@@ -39,17 +40,19 @@ impl Trace {
         if !self.loud {
             return;
         }
-        let (stream, started) =
-            self.streams.entry((pipe, side)).or_insert_with(|| (BytesMut::new(), side == Side::Near));
+        let (stream, started) = self.streams.entry((pipe, side)).or_default();
         stream.extend_from_slice(bytes);
         loop {
-            let length = if *started {
-                frame::length(stream).unwrap_or(Some(stream.len()))
-            } else {
-                stream.first_chunk().map(|length| u32::from_be_bytes(*length) as usize)
+            let encryption = stream.get(4..8) == Some(&startup::SSL_REQUEST.to_be_bytes());
+            let length = match side {
+                _ if *started => frame::length(stream).unwrap_or(Some(stream.len())),
+                // Start-up packets have no kind, and the answer to SSLRequest is a kind without a length.
+                Side::Far => stream.first_chunk().map(|length| u32::from_be_bytes(*length) as usize),
+                Side::Near if stream.first() == Some(&b'N') => Some(1),
+                Side::Near => frame::length(stream).unwrap_or(Some(stream.len())),
             };
             let Some(length) = length.filter(|length| (1..=stream.len()).contains(length)) else { return };
-            *started = true;
+            *started |= !encryption;
             let message = stream.split_to(length);
             println!("{:>14.6} ms  {pipe} -> {owner:?}: {}", now.0 as f64 / 1e6, printable(&message));
         }

@@ -2,6 +2,7 @@
 
 use super::mutant::Mutant;
 use super::{CONNECT_TIMEOUT, Mail, SessionId, Wish};
+use crate::world::mark::Mark;
 use crate::world::net::{Arrival, Owner, PipeId, Side};
 use crate::world::{Event, World};
 use pgconvoy_core::cluster::Probe;
@@ -77,13 +78,13 @@ impl World {
                     let pipe = self.proxy.idle.remove(&id).expect("an idle link has a connection");
                     if self.is_silent(pipe) {
                         let link = self.proxy.pool.take(id).expect("an idle link is in the pool");
-                        self.mark("a link was used again");
+                        self.mark(Mark::LinkReused);
                         let grant = Mail::Grant(wish.node, Box::new(Ok((link, pipe))));
                         self.proxy.errands.insert(pipe, Errand::Lent(wish.session));
                         self.proxy.mail.push_back((wish.session, grant));
                         break;
                     }
-                    self.mark("an idle link was found dead");
+                    self.mark(Mark::LinkDead);
                     self.proxy.pool.dead(id);
                     self.close_errand(pipe);
                     // The right to open another one is free again before it is asked for.
@@ -214,14 +215,14 @@ impl World {
         if !due {
             return;
         }
-        self.mark("an errand took too long");
         match self.proxy.errands.get_mut(&pipe) {
             Some(Errand::LogIn { link, .. } | Errand::Wash { link, .. } | Errand::Probe { link, .. }) => {
                 link.handle_closed("it took too long");
+                self.mark(Mark::ErrandOverdue);
                 self.converse(pipe);
             }
             Some(Errand::Cancel { .. }) => {
-                self.mark("a cancel request was not delivered in time");
+                self.mark(Mark::CancelOverdue);
                 self.end_cancel(pipe, false);
             }
             _ => {}
@@ -277,7 +278,7 @@ impl World {
                         Ok((*link, pipe))
                     }
                     Err(refused) => {
-                        self.mark("a login at a server failed");
+                        self.mark(Mark::LoginFailed);
                         self.close_errand(pipe);
                         self.link_lost(node);
                         Err(refused)

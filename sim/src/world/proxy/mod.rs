@@ -7,6 +7,7 @@ mod errands;
 pub mod mutant;
 mod seats;
 
+use super::mark::Mark;
 use super::net::{PipeId, Side};
 use super::{Event, World};
 use crate::plan::{Concern, Plan};
@@ -150,7 +151,7 @@ impl Proxy {
     }
 
     fn nonce(&mut self) -> String {
-        format!("nonce{:016x}", self.rng.next_u64())
+        format!("nonce{:016x}", self.saboteur.draw(&mut self.rng))
     }
 
     /// The connections that wait in the pool.
@@ -247,7 +248,7 @@ impl World {
             match event {
                 ClusterEvent::Probe(node) => self.start_probe(node),
                 ClusterEvent::View(view) => {
-                    self.mark("the cluster's view changed");
+                    self.mark(Mark::ViewChanged);
                     let sessions: Vec<SessionId> = self.proxy.seats.keys().copied().collect();
                     for session in sessions {
                         self.proxy.mail.push_back((session, Mail::View(Arc::clone(&view))));
@@ -267,7 +268,7 @@ impl World {
                     }
                 }
                 PoolEvent::Retry(ticket) => {
-                    self.mark("a session waited for a link");
+                    self.mark(Mark::LinkAwaited);
                     if let Some(wish) = self.proxy.wishes.remove(&ticket) {
                         self.ask_for_link(ticket, wish);
                     }

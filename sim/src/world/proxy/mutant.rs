@@ -3,6 +3,10 @@
 
 use crate::world::net::PipeId;
 use pgconvoy_core::rng::Rng;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where an unseeded choice comes from.
+static ELSEWHERE: AtomicU64 = AtomicU64::new(0);
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +35,13 @@ pub enum Mutant {
     LeakSlot,
     /// A closed link is still counted.
     LeakLink,
+    /// A choice comes from elsewhere than the seed.
+    Unseeded,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SkipWash,
         Self::KeepHalfSent,
         Self::ForwardKey,
@@ -48,7 +54,24 @@ impl Mutant {
         Self::LoseWakeup,
         Self::LeakSlot,
         Self::LeakLink,
+        Self::Unseeded,
     ];
+
+    /// What the checker that it is planted for says of it, among other things.
+    pub fn breaks(self) -> &'static str {
+        match self {
+            Self::SkipWash => "I03",
+            Self::KeepHalfSent => "I14",
+            Self::ForwardKey | Self::ForgetCancel => "I05",
+            Self::DropReply => "I01/I02",
+            Self::SwapReplies => "a row of c",
+            Self::DuplicateRequest | Self::DropRequest => "I04",
+            Self::IgnoreQueueBound => "I17",
+            Self::LoseWakeup => "I20",
+            Self::LeakSlot | Self::LeakLink => "I21",
+            Self::Unseeded => "I24",
+        }
+    }
 
     /// The mutant of this name, as its `Debug` form has it.
     pub fn named(name: &str) -> Option<Self> {
@@ -75,6 +98,12 @@ impl Saboteur {
 
     pub(super) fn is(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
+    }
+
+    /// A number drawn from the seed.
+    pub(super) fn draw(&self, rng: &mut Rng) -> u64 {
+        let drawn = rng.next_u64();
+        if self.is(Mutant::Unseeded) { drawn.wrapping_add(ELSEWHERE.fetch_add(1, Ordering::Relaxed)) } else { drawn }
     }
 
     /// True now and then, when `mutant` is at work.

@@ -2,6 +2,7 @@
 
 use super::mutant::Mutant;
 use super::{Mail, SessionId, Wish};
+use crate::world::mark::Mark;
 use crate::world::net::{Arrival, Owner, PipeId, Side};
 use crate::world::{Event, World};
 use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, READ_BYTES, WRITE_QUEUE_BYTES};
@@ -53,7 +54,7 @@ impl World {
         proxy.next_session += 1;
         let mut cancel_key = [0; pgconvoy_core::limits::CANCEL_KEY_BYTES];
         for chunk in cancel_key.chunks_exact_mut(8) {
-            chunk.copy_from_slice(&proxy.rng.next_u64().to_be_bytes());
+            chunk.copy_from_slice(&proxy.saboteur.draw(&mut proxy.rng).to_be_bytes());
         }
         let secrets = Secrets { cancel_key, nonce: proxy.nonce() };
         let view = Arc::clone(proxy.cluster.view());
@@ -251,7 +252,7 @@ impl World {
     fn want_slot(&mut self, id: SessionId) {
         match self.proxy.gate.arrive(id, self.now) {
             pgconvoy_core::gate::Entry::In => self.proxy.mail.push_back((id, Mail::Slot)),
-            pgconvoy_core::gate::Entry::Wait => self.mark("a client waited for a place"),
+            pgconvoy_core::gate::Entry::Wait => self.mark(Mark::PlaceAwaited),
             pgconvoy_core::gate::Entry::Refused(fault) => self.fail(format!("I20: a client was refused: {fault:?}")),
         }
     }
@@ -270,7 +271,7 @@ impl World {
                 self.proxy.pool.claim(&database, self.now);
                 self.pool_events();
             }
-            Report::Select { node } if node != NodeId(0) => self.mark("a read went to a standby"),
+            Report::Select { node } if node != NodeId(0) => self.mark(Mark::Balanced),
             _ => {}
         }
         self.cluster_events();
