@@ -55,10 +55,20 @@ fn frames(messages: &[Frontend]) -> Vec<Message> {
 
 /// How many frames at the end of `sent` are not in `seen`; `None` when `seen` is anything else than the beginning of `sent`.
 ///
-/// After an error, everything up to the next Sync is without effect: the proxy may leave it out.
+/// After an error, everything up to the next Sync is without effect: the proxy may leave it out. It may ask for answers
+/// with a Flush, and after a failed copy with a Close that closes nothing and a Sync.
 fn unforwarded(sent: &[Message], seen: &[Message]) -> Option<usize> {
     let mut rest = sent;
-    for message in seen {
+    let probe = Frontend::Other(b'C', b"Ppgconvoy\0".to_vec()).bytes();
+    let mut seen = seen.iter();
+    while let Some(message) = seen.next() {
+        if message.bytes() == probe {
+            seen.next().filter(|next| next.kind == b'S')?;
+            continue;
+        }
+        if message.kind == b'H' && rest.first() != Some(message) {
+            continue;
+        }
         if rest.first() != Some(message) {
             let sync = rest.iter().position(|skipped| matches!(skipped.kind, b'S' | b'X'))?;
             rest = &rest[sync..];
