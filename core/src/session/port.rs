@@ -177,6 +177,8 @@ pub(super) struct Port {
     pub swallowed_sync: bool,
     /// Such a copy has failed: the Sync may still be answered, or not. A probe tells.
     pub in_doubt: bool,
+    /// It is time for that probe, as soon as the client is between two messages.
+    pub probe_due: bool,
     /// Replies and requests can no longer be matched for sure, because more than a copy's data was sent into it:
     /// everything passes unlooked at from here on, and the connection is closed with the session.
     pub transparent: bool,
@@ -212,6 +214,7 @@ impl Port {
             copy_in: false,
             swallowed_sync: false,
             in_doubt: false,
+            probe_due: false,
             transparent: false,
             dying: false,
             cancelled: false,
@@ -299,11 +302,14 @@ impl Port {
         self.in_doubt
     }
 
+    /// A reply has come while some are in doubt: the next one to be asked for tells their end.
+    pub(super) fn plan_probe(&mut self) {
+        self.probe_due |= self.owed.iter().all(|owed| owed.ask != Ask::Probe);
+    }
+
     /// Asks for a reply that tells the end of those that are in doubt.
     pub(super) fn probe(&mut self) {
-        if self.owed.iter().any(|owed| owed.ask == Ask::Probe) {
-            return;
-        }
+        self.probe_due = false;
         let mut out = Vec::new();
         build::message(&mut out, frontend::CLOSE, |out| out.extend_from_slice(b"Ppgconvoy\0"));
         build::bare(&mut out, frontend::SYNC);
@@ -316,7 +322,7 @@ impl Port {
     pub(super) fn must_tell_first(&self, tag: u8) -> bool {
         let syncs = tag == frontend::SYNC && self.owed.back().is_none_or(|owed| owed.ask != Ask::Sync);
         let copied = self.swallowed_sync && !self.copy_in && !syncs;
-        (self.in_doubt || copied) && !self.owed.is_empty()
+        self.probe_due || (self.in_doubt || copied) && !self.owed.is_empty()
     }
 
     /// True when as many replies are owed as may be.

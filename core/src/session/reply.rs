@@ -280,7 +280,7 @@ impl Session {
                 port.swallowed_sync = false;
                 port.answered();
                 if port.in_doubt && owed.relay {
-                    port.probe();
+                    port.plan_probe();
                 }
                 port.in_doubt &= owed.relay;
                 if owed.relay && status == TransactionStatus::Idle {
@@ -294,7 +294,7 @@ impl Session {
                     port.unsynced = false;
                     port.failed = false;
                     self.skipping = false;
-                    port.probe();
+                    port.plan_probe();
                 }
                 Ok(Verdict::Relay)
             }

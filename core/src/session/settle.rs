@@ -1,7 +1,7 @@
 //! What follows once an input has been dealt with: ports are brought into step, links let go, held input resumed.
 
 use super::port::{Ask, Target};
-use super::{BALANCE, MAIN, Session, SessionEvent, Shutdown, Timer};
+use super::{BALANCE, MAIN, PORTS, Session, SessionEvent, Shutdown, Timer};
 use crate::fault::{Culprit, Fault};
 use crate::time::Instant;
 use crate::wire::{TransactionStatus, build};
@@ -32,6 +32,7 @@ impl Session {
                 return self.end(None);
             }
             self.flush_notices();
+            self.probe_ports();
             if self.owes_nothing() {
                 self.quiet();
             }
@@ -44,6 +45,16 @@ impl Session {
                 return;
             }
             self.idle_since = now;
+        }
+    }
+
+    /// Sends the probes that are due, but not into the middle of a message.
+    fn probe_ports(&mut self) {
+        for position in 0..PORTS {
+            let between = self.client_not_inside(position);
+            if let Some(port) = self.ports[position].as_mut().filter(|port| port.probe_due && between) {
+                port.probe();
+            }
         }
     }
 
@@ -108,7 +119,7 @@ impl Session {
             _ => return,
         };
         let in_batch = if position == MAIN { main.unsynced } else { balance.unsynced };
-        if !in_batch {
+        if !in_batch && self.client_not_inside(position) {
             self.inject(position, text);
         }
     }

@@ -275,6 +275,18 @@ fn a_failed_copy_is_probed_for_the_sync_that_it_may_have_swallowed() {
 }
 
 #[test]
+fn a_probe_does_not_go_into_the_middle_of_a_message() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "COPY t FROM STDIN"), bind("", ""), execute(""), sync()].concat());
+    stage.node(PRIMARY, &[bare(b'1'), bare(b'2'), message(b'G', &[0, 0, 0])].concat());
+    let data = message(b'd', b"a long line that comes in two parts\n");
+    stage.client(&[&message(b'd', b"junk\n")[..], &data[..20]].concat());
+    stage.node(PRIMARY, &[error("22P02"), ready(b'I')].concat());
+    stage.client(&data[20..]);
+    assert_eq!(stage.sent(PRIMARY), "PBESddCS");
+}
+
+#[test]
 fn a_copy_that_failed_before_it_began_gives_its_sync_back() {
     let mut stage = Stage::paired();
     stage.client(&[parse("", "COPY t FROM STDIN"), bind("", ""), execute(""), sync()].concat());
