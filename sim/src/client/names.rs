@@ -129,7 +129,7 @@ impl Client {
     fn named_step(&mut self, request: u32, course: &mut Course) {
         let tag = self.tag(request);
         let slot = self.rng.below(NAMES.len() as u64) as usize;
-        match self.rng.below(12) {
+        match self.rng.below(14) {
             0..=2 if course.slots[slot] != Slot::Unknown => self.give(request, slot, course),
             3..=5 if course.slots[slot] != Slot::Unknown => self.run(request, slot, course),
             6 | 7 => {
@@ -144,7 +144,12 @@ impl Client {
                 let text = format!("SELECT '{tag}', raise('22012')");
                 self.extended_statement(&text, Answer::new(request, one_of_two()).fails(*b"22012"));
             }
-            10 => {
+            10 | 11 => {
+                course.step(None);
+                let (text, answer) = self.draw_write(request);
+                self.extended_statement(&text, answer);
+            }
+            12 => {
                 course.step(None);
                 let text = format!("SELECT '{tag}', generate_series(1, 3)");
                 self.extended_statement(&text, Answer::new(request, rows(1, 3, 0)));

@@ -300,7 +300,7 @@ impl Client {
         self.either_statement(&text, answer);
     }
 
-    fn draw_write(&mut self, request: u32) -> (String, Answer) {
+    pub(super) fn draw_write(&mut self, request: u32) -> (String, Answer) {
         let tag = self.tag(request);
         let key = self.any_key();
         let answer = |command, counts| Answer::new(request, Outcome::Done(command, Some(counts)));
