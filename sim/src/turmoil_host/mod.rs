@@ -94,13 +94,7 @@ fn drive(
         }
         let due: Vec<_> = later.iter().filter(|(at, ..)| *at <= elapsed).copied().collect();
         later.retain(|(at, ..)| *at > elapsed);
-        for (_, node, then) in due {
-            match then {
-                Then::Release => sim.release("proxy", server_name(usize::from(node))),
-                Then::Start => servers[usize::from(node)].pg.borrow_mut().handle_start(),
-                Then::Ready => servers[usize::from(node)].pg.borrow_mut().handle_ready(),
-            }
-        }
+        due.into_iter().for_each(|(_, node, then)| follow(sim, servers, node, then));
         bench.borrow_mut().healed |= elapsed >= plan.duration;
         match sim.step() {
             Ok(true) => break,
@@ -112,7 +106,8 @@ fn drive(
             Err(error) => return Err(format!("the simulation failed: {error}")),
         }
     }
-    // Washing and farewells come to an end.
+    // Washing and farewells come to an end, whatever was still held back.
+    later.into_iter().for_each(|(_, node, then)| follow(sim, servers, node, then));
     for _ in 0..SETTLING_TICKS {
         sim.step().map_err(|error| error.to_string())?;
     }
@@ -128,6 +123,15 @@ enum Then {
     Release,
     Start,
     Ready,
+}
+
+fn follow(sim: &turmoil::Sim<'_>, servers: &[Rc<ServerHost>], node: u8, then: Then) {
+    let server = &servers[usize::from(node)];
+    match then {
+        Then::Release => sim.release("proxy", server_name(usize::from(node))),
+        Then::Start => server.pg.borrow_mut().handle_start(),
+        Then::Ready => server.pg.borrow_mut().handle_ready(),
+    }
 }
 
 fn strike(
