@@ -77,6 +77,10 @@ impl Phase {
         matches!(self, Self::Serving)
     }
 
+    pub(super) const fn waits_for_slot(&self) -> bool {
+        matches!(self, Self::Slot { .. })
+    }
+
     pub(super) const fn is_over(&self) -> bool {
         matches!(self, Self::Over)
     }

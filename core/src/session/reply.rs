@@ -237,6 +237,9 @@ impl Session {
             return if position == MAIN { Verdict::Relay } else { Verdict::Drop };
         };
         port.erred = true;
+        // What a standby cannot do though it looked like a read, such as a read of a view that writes, or any in a
+        // session whose default is serializable, will be asked for again.
+        port.leaving |= position == BALANCE && matches!(&head.sqlstate, b"0A000" | b"25006");
         if port.swallowed_sync && !port.doubt() {
             port.turn_transparent();
             self.statements.port_gone(position);

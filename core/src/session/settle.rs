@@ -172,7 +172,12 @@ impl Session {
     pub(super) fn timer_fired(&mut self, timer: Timer, now: Instant) {
         match timer {
             Timer::Authentication => {
-                let fault = Fault::new(Culprit::Client, b"08006", "canceling authentication due to timeout");
+                let fault = if self.phase.waits_for_slot() {
+                    Fault::new(Culprit::Proxy, b"53300", "no place became free within authentication_timeout")
+                        .hint("Raise num_init_children, or let clients disconnect when they are done.")
+                } else {
+                    Fault::new(Culprit::Client, b"08006", "canceling authentication due to timeout")
+                };
                 self.end(Some(fault));
             }
             Timer::BalanceWait => self.balance_overdue(now),

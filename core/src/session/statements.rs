@@ -58,9 +58,11 @@ impl Summary {
         let hazards = analysis.hazards;
         let set_apart = matches!(effect, Effect::Set { .. } | Effect::SetTransaction { session: true, .. })
             && analysis.route == Route::Primary;
+        // A transaction that a standby cannot run is the primary's to its end.
+        let pins = matches!(effect, Effect::SetTransaction { session: false, .. }) && analysis.route == Route::Primary;
         Self {
             route: if primary_only { Route::Primary } else { analysis.route },
-            writes: analysis.writes,
+            writes: analysis.writes || pins,
             hazards,
             stateful: !matches!(effect, Effect::None) || analysis.count == Count::Many,
             commits: matches!(effect, Effect::Commit { .. } | Effect::PrepareTransaction | Effect::CommitPrepared),

@@ -102,6 +102,45 @@ fn a_serializable_block_is_the_primarys_alone() {
 }
 
 #[test]
+fn a_transaction_that_becomes_serializable_or_keeps_a_snapshot_is_the_primarys() {
+    for text in ["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET LOCAL transaction_isolation TO 'repeatable read'"]
+    {
+        let mut stage = Stage::paired();
+        stage.begin();
+        stage.client(&query(text));
+        stage.node(PRIMARY, &[complete("SET"), ready(b'T')].concat());
+        stage.client(&query("SELECT 1"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("QQ".into(), "".into()), "{text}");
+    }
+    for (text, both) in
+        [("BEGIN ISOLATION LEVEL REPEATABLE READ", false), ("BEGIN READ ONLY, ISOLATION LEVEL REPEATABLE READ", true)]
+    {
+        let mut stage = Stage::paired();
+        stage.client(&query(text));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY).is_empty()), ("Q".into(), !both), "{text}");
+    }
+}
+
+#[test]
+fn what_a_standby_cannot_do_at_all_is_asked_of_it_once() {
+    for code in ["0A000", "25006"] {
+        let mut stage = Stage::paired();
+        stage.client(&query("SELECT 1"));
+        stage.node(STANDBY, &[error(code), ready(b'I')].concat());
+        stage.client(&query("SELECT 1"));
+        assert_eq!((stage.sent(PRIMARY), stage.released.clone()), ("Q".into(), vec![STANDBY]), "{code}");
+    }
+}
+
+#[test]
+fn what_a_procedure_does_to_the_session_keeps_it_on_the_primary() {
+    let mut stage = Stage::paired();
+    stage.client(&query("CALL p()"));
+    stage.node(PRIMARY, &[complete("CALL"), ready(b'I')].concat());
+    assert_eq!(stage.released, [STANDBY]);
+}
+
+#[test]
 fn a_batch_that_begins_on_the_primary_alone_stays_there() {
     let mut stage = Stage::paired();
     stage.client(&[parse("", "BEGIN ISOLATION LEVEL SERIALIZABLE"), bind("", ""), execute("")].concat());

@@ -121,6 +121,8 @@ pub enum Reason {
     Catalog,
     /// A standby cannot run a serializable transaction.
     Serializable,
+    /// A transaction that keeps one snapshot and may write has it where it writes.
+    Snapshot,
     /// A standby cannot run a transaction that may write.
     ReadWrite,
     /// It calls a function that is not known to be harmless.
@@ -155,6 +157,7 @@ impl Reason {
             Reason::PrimaryAnswer => "answer belongs to the primary",
             Reason::Catalog => "system catalog",
             Reason::Serializable => "serializable isolation",
+            Reason::Snapshot => "one snapshot for a transaction that may write",
             Reason::ReadWrite => "read-write transaction",
             Reason::UnknownFunction => "function not known to be read-only",
             Reason::RowLock => "row locks",

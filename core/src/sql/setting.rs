@@ -14,7 +14,15 @@ use super::{Effect, Reason, Verdict};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Modes {
     pub serializable: Option<bool>,
+    pub repeatable_read: bool,
     pub read_write: Option<bool>,
+}
+
+impl Modes {
+    /// True when all statements of a transaction, its writes among them, must see one snapshot: no two servers share one.
+    pub(super) fn keeps_snapshot(self) -> bool {
+        self.repeatable_read && self.read_write != Some(false)
+    }
 }
 
 /// Reads transaction modes up to the end of the statement.
@@ -22,6 +30,7 @@ pub(super) fn modes(cursor: &mut Cursor<'_>) -> Option<Modes> {
     let mut modes = Modes::default();
     while !cursor.at_end() {
         if cursor.eat(K::Isolation) {
+            modes.repeatable_read = cursor.peek() == Kind::Keyword(K::Repeatable);
             modes.serializable = Some(isolation(cursor)?);
         } else if cursor.eat(K::Read) {
             let write = cursor.eat(K::Write);
@@ -104,9 +113,11 @@ fn set_transaction<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
 }
 
 fn transaction<'a>(session: bool, modes: Modes) -> Read<'a> {
-    let Modes { serializable, read_write } = modes;
+    let Modes { serializable, read_write, .. } = modes;
     let verdict = if serializable == Some(true) {
         Verdict::primary(Reason::Serializable, false)
+    } else if modes.keeps_snapshot() {
+        Verdict::primary(Reason::Snapshot, false)
     } else if read_write == Some(true) {
         Verdict::primary(Reason::ReadWrite, false)
     } else {
@@ -138,13 +149,13 @@ fn named<'a>(cursor: &mut Cursor<'a>, local: bool) -> Option<Read<'a>> {
     values(cursor)?;
     let named = |setting: &str| name.is_ignoring_case(setting);
     let read = if named("transaction_isolation") {
-        transaction(false, Modes { serializable: value.is_serializable(), read_write: None })
+        transaction(false, value.isolation())
     } else if named("default_transaction_isolation") {
-        transaction(true, Modes { serializable: value.is_serializable(), read_write: None })
+        transaction(true, value.isolation())
     } else if named("transaction_read_only") {
         // A standby refuses anything but on.
         let read_write = Some(value.boolean() != Some(true));
-        transaction(false, Modes { serializable: None, read_write })
+        transaction(false, Modes { read_write, ..Modes::default() })
     } else if named("default_transaction_read_only") {
         // This one a standby accepts.
         let read_write = value.boolean().map(|read_only| !read_only);
@@ -213,16 +224,12 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether an isolation level is serializable; in doubt it is.
-    fn is_serializable(self) -> Option<bool> {
-        match self {
-            Value::Default => None,
-            Value::Plain(text) => {
-                let others: [&[u8]; 3] = [b"read committed", b"read uncommitted", b"repeatable read"];
-                Some(!others.iter().any(|level| text.eq_ignore_ascii_case(level)))
-            }
-            Value::Obscure => Some(true),
-        }
+    /// The isolation level; in doubt it is serializable.
+    fn isolation(self) -> Modes {
+        let is = |level: &[u8]| matches!(self, Value::Plain(text) if text.eq_ignore_ascii_case(level));
+        let others = is(b"read committed") || is(b"read uncommitted") || is(b"repeatable read");
+        let serializable = if matches!(self, Value::Default) { None } else { Some(!others) };
+        Modes { serializable, repeatable_read: is(b"repeatable read"), read_write: None }
     }
 
     /// The value as PostgreSQL reads booleans: by any beginning that is not ambiguous.

@@ -16,8 +16,17 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
         return (query::read(cursor), Effect::None);
     }
     let first = cursor.kind();
-    cursor.bump();
+    // What a procedure or a library does to the session, only its server knows.
+    let unseen = is_word(cursor, "call") || is_word(cursor, "load");
+    if !unseen {
+        cursor.bump();
+    }
     let understood = match first {
+        Kind::Name if unseen => {
+            let (mut verdict, effect) = writes(cursor);
+            verdict.warn(Hazards::CHANGES_STATE_UNSEEN);
+            Some((verdict, effect))
+        }
         Kind::Keyword(word) => by_first_word(word, cursor),
         Kind::Name => Some(writes(cursor)),
         _ => None,
@@ -100,9 +109,10 @@ fn begin<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
 /// A standby refuses to begin a serializable transaction. To `READ WRITE` it would object too: the session is told, and
 /// begins a plain transaction there, as pgpool does.
 fn started<'a>(modes: Modes) -> Option<Read<'a>> {
-    let Modes { serializable, read_write } = modes;
+    let Modes { serializable, read_write, .. } = modes;
     let verdict = match serializable {
         Some(true) => Verdict::primary(Reason::Serializable, false),
+        _ if modes.keeps_snapshot() => Verdict::primary(Reason::Snapshot, false),
         _ => Verdict::both(),
     };
     Some((verdict, Effect::Begin { serializable, read_write }))

@@ -26,7 +26,7 @@ fn transactions() {
         Effect::Begin { serializable: Some(false), read_write: Some(true) },
         &[
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-            "START TRANSACTION READ WRITE, ISOLATION LEVEL REPEATABLE READ",
+            "START TRANSACTION READ WRITE, ISOLATION LEVEL READ COMMITTED",
         ],
     );
     does(
@@ -115,7 +115,10 @@ fn what_a_standby_refuses_to_set_goes_to_the_primary() {
             "SET SESSION default_transaction_isolation = 'serializable'",
         ],
     );
-    does(Both, set(true, Some(false), None), &["SET default_transaction_isolation TO 'repeatable read'"]);
+    does(Primary, set(true, Some(false), None), &["SET default_transaction_isolation TO 'repeatable read'"]);
+    does(Both, set(true, Some(false), None), &["SET default_transaction_isolation TO 'read committed'"]);
+    does(Primary, set(false, Some(false), None), &["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"]);
+    does(Both, set(false, Some(false), Some(false)), &["SET TRANSACTION READ ONLY, ISOLATION LEVEL REPEATABLE READ"]);
     does(Both, set(true, None, None), &["SET default_transaction_isolation TO DEFAULT"]);
     does(
         Primary,
