@@ -115,6 +115,10 @@ impl<E: Env> Control<E> {
 
     /// New sessions get what a new configuration says.
     pub(super) fn reload(&self, settings: Settings) {
+        for name in self.settings.fixed_changes(&settings) {
+            tracing::warn!("{name}: a new value takes hold only after a restart");
+        }
+        self.shared.set_configuration(Arc::clone(&settings.config));
         self.orders.send_modify(|orders| orders.setup = settings.session);
         tracing::info!("the configuration has been read again");
     }

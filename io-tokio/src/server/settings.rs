@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// One backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendSettings {
     /// Its number.
     pub id: NodeId,
@@ -78,6 +78,28 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What differs in `new` and takes hold only after a restart, in pgpool's names.
+    pub(super) fn fixed_changes(&self, new: &Self) -> Vec<&'static str> {
+        let secret = |probe: &ProbeSettings| probe.password.as_ref().map(|secret| secret.expose().to_vec());
+        let fixed = [
+            ("the backends", self.backends == new.backends && self.mode == new.mode),
+            ("connection_cache", self.pool.keep == new.pool.keep),
+            ("connection_life_time", self.pool.life_time == new.pool.life_time),
+            ("child_max_connections", self.pool.max_uses == new.pool.max_uses),
+            ("reserved_connections", self.reserved == new.reserved),
+            ("client_queue_timeout", self.queue_timeout == new.queue_timeout),
+            ("reset_query_list", self.reset_queries == new.reset_queries),
+            ("connect_timeout", self.connect_timeout == new.connect_timeout),
+            ("sr_check_user", self.probe.user == new.probe.user),
+            ("sr_check_database", self.probe.database == new.probe.database),
+            ("sr_check_password", secret(&self.probe) == secret(&new.probe)),
+            ("sr_check_period", self.probe.period == new.probe.period),
+            ("log_connections", self.log_connections == new.log_connections),
+            ("log_disconnections", self.log_disconnections == new.log_disconnections),
+        ];
+        fixed.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
     /// Takes what the server needs out of a configuration. Reads `pool_passwd`.
     pub fn from_config(config: &Config) -> Result<Self, ServerError> {
         let mode = match config.clustering.backend_clustering_mode {

@@ -2,6 +2,7 @@
 //! message.
 
 use super::settings::Settings;
+use crate::config::Config;
 use bytes::Bytes;
 use pgconvoy_core::fault::Fault;
 use pgconvoy_core::gate::{Entry, Gate};
@@ -80,6 +81,8 @@ pub(super) struct Shared<P> {
     sessions: Mutex<BTreeMap<SessionId, SessionInfo>>,
     next_session: AtomicU64,
     changes: Mutex<BTreeMap<NodeId, SystemTime>>,
+    /// The configuration as it was read last.
+    configuration: Mutex<Arc<Config>>,
     /// When the server started, on the wall clock.
     pub started: SystemTime,
 }
@@ -93,6 +96,7 @@ impl<P> Shared<P> {
     pub(super) fn new(settings: Settings, workers: Vec<mpsc::UnboundedSender<WorkerMail<P>>>) -> Arc<Self> {
         let nodes = settings.backends.iter().map(|backend| usize::from(backend.id.0) + 1).max().unwrap_or(0);
         Arc::new(Self {
+            configuration: Mutex::new(Arc::clone(&settings.config)),
             gate: Mutex::new(Gate::new(settings.clients, settings.reserved, settings.queue_timeout)),
             gate_waiters: Mutex::default(),
             cancel_keys: Mutex::default(),
@@ -226,6 +230,16 @@ impl<P> Shared<P> {
     }
 
     /// When each node's state changed last, on the wall clock.
+    /// The configuration as it was read last (`SHOW pool_status`).
+    pub(super) fn configuration(&self) -> Arc<Config> {
+        Arc::clone(&lock(&self.configuration))
+    }
+
+    /// The configuration has been read again.
+    pub(super) fn set_configuration(&self, config: Arc<Config>) {
+        *lock(&self.configuration) = config;
+    }
+
     pub(super) fn status_changes(&self) -> BTreeMap<NodeId, SystemTime> {
         lock(&self.changes).clone()
     }

@@ -94,7 +94,7 @@ fn status<P>(shared: &Shared<P>, view: &View) -> Rows {
         standby_delay_bytes: 0,
     };
     let states: Vec<_> = shared.settings.backends.iter().map(state).collect();
-    let rows = shared.settings.config.status_rows(&states);
+    let rows = shared.configuration().status_rows(&states);
     rows.into_iter().map(|row| vec![row.item, row.value, row.description]).collect()
 }
 
