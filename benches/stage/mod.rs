@@ -13,7 +13,6 @@ use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::limits::{CANCEL_KEY_BYTES, READ_BYTES};
 use pgconvoy_core::link::{Link, Login, Outcome};
 use pgconvoy_core::node::{Health, Mode, NodeId, NodeView, Role, View};
-use pgconvoy_core::rng::Rng;
 use pgconvoy_core::session::{Peer, Secrets, Session, SessionEvent, Setup};
 use pgconvoy_core::time::Instant;
 use pgconvoy_core::wire::tag::{backend, frontend};
@@ -39,8 +38,7 @@ impl Stage {
         let view = View { epoch: 1, mode: Mode::Streaming, nodes: vec![node] };
         let secrets = Secrets { cancel_key: [7; CANCEL_KEY_BYTES], nonce: "nonce".to_owned() };
         let keys = Rc::new(RefCell::new(KeyCache::new()));
-        let session =
-            Session::new(Arc::new(setup()), Arc::new(view), secrets, Rng::new(1), keys.clone(), Instant::ZERO);
+        let session = Session::new(Arc::new(setup()), Arc::new(view), secrets, 1, keys.clone(), Instant::ZERO);
         let mut stage = Self { session, scratch: BytesMut::new() };
         let mut hello = Vec::new();
         startup::build(&mut hello, b"app", b"app", b"");

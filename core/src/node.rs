@@ -88,8 +88,9 @@ impl View {
         live().next().map(|node| node.id)
     }
 
-    /// Draws the load-balance node by weight among the backends that are up, the main one included.
-    pub fn draw_balance_node(&self, rng: &mut crate::rng::Rng) -> Option<NodeId> {
+    /// The load-balance node by weight among the backends that are up, the main one included. `lot` may be any number;
+    /// lots of [`crate::rng::lot`] keep even few draws close to the weights.
+    pub fn draw_balance_node(&self, lot: u64) -> Option<NodeId> {
         if self.mode != Mode::Streaming {
             return self.main();
         }
@@ -99,7 +100,7 @@ impl View {
         if total == 0 {
             return Some(main);
         }
-        let mut ticket = rng.below(total);
+        let mut ticket = crate::rng::scale(lot, total);
         for node in self.nodes.iter().filter(eligible) {
             if ticket < node.weight_milli {
                 return Some(node.id);
@@ -113,7 +114,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Rng;
+    use crate::rng::lot;
 
     fn view(weights: &[u64]) -> View {
         let nodes = weights
@@ -132,13 +133,14 @@ mod tests {
     #[test]
     fn balance_nodes_follow_their_weights() {
         let view = view(&[1000, 2000, 3000]);
-        let mut rng = Rng::new(7);
-        let mut drawn = [0u32; 3];
-        for _ in 0..60_000 {
-            drawn[view.draw_balance_node(&mut rng).unwrap().0 as usize] += 1;
-        }
-        for (count, expected) in drawn.iter().zip([10_000i64, 20_000, 30_000]) {
-            assert!((i64::from(*count) - expected).abs() < 600, "{drawn:?}");
+        for start in [0, 7, u64::MAX / 3] {
+            let mut drawn = [0u32; 3];
+            for number in 0..600 {
+                drawn[view.draw_balance_node(lot(start, number)).unwrap().0 as usize] += 1;
+            }
+            for (count, expected) in drawn.iter().zip([100i64, 200, 300]) {
+                assert!((i64::from(*count) - expected).abs() <= 3, "{drawn:?}");
+            }
         }
     }
 
@@ -147,14 +149,13 @@ mod tests {
         let mut view = view(&[1000, 1000]);
         view.nodes[0].health = Health::Down;
         assert_eq!(view.main(), None);
-        assert_eq!(view.draw_balance_node(&mut Rng::new(1)), None);
+        assert_eq!(view.draw_balance_node(1), None);
     }
 
     #[test]
     fn a_down_or_weightless_standby_is_never_drawn() {
         let mut view = view(&[1000, 1000, 0]);
         view.nodes[1].health = Health::Down;
-        let mut rng = Rng::new(3);
-        assert!((0..1000).all(|_| view.draw_balance_node(&mut rng) == Some(NodeId(0))));
+        assert!((0..1000).all(|number| view.draw_balance_node(lot(3, number)) == Some(NodeId(0))));
     }
 }

@@ -1,5 +1,16 @@
 //! A small seeded generator for choice and jitter. Never for secrets: those are drawn at the edge.
 
+/// The `number`-th of a series of lots that begins at `start`: any run of them is spread evenly over all numbers, where
+/// independent draws would cluster (Weyl's sequence of the golden ratio).
+pub const fn lot(start: u64, number: u64) -> u64 {
+    start.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+/// Where `number` stands among all 64-bit numbers, as a number in `0..bound`.
+pub fn scale(number: u64, bound: u64) -> u64 {
+    ((u128::from(number) * u128::from(bound)) >> 64) as u64
+}
+
 /// SplitMix64: one `u64` of state, integer only, the same sequence on every target.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -29,7 +40,7 @@ impl Rng {
     /// A number in `0..bound`. `bound` must not be zero.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "an empty range has no member to draw");
-        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+        scale(self.next_u64(), bound)
     }
 
     /// True in `numerator` of `denominator` draws on average.

@@ -207,7 +207,7 @@ impl Session {
             return self.end(Some(fault));
         }
         let Some(main) = self.view.main() else { return self.end(Some(no_main())) };
-        let balance = if self.setup.load_balance { self.view.draw_balance_node(&mut self.rng) } else { None };
+        let balance = if self.setup.load_balance { self.view.draw_balance_node(self.lot) } else { None };
         let balance = balance.filter(|node| *node != main);
         self.phase =
             Phase::Linking(Linking { deadline, protocol, main, tried: Vec::new(), balance, balance_deadline: None });

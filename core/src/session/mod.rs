@@ -24,7 +24,6 @@ use crate::fault::Fault;
 use crate::limits::{HELD_INPUT_BYTES, PENDING_REQUESTS, WRITE_QUEUE_BYTES};
 use crate::link::{Link, Login, Refused};
 use crate::node::{NodeId, View};
-use crate::rng::Rng;
 use crate::sql::PoolReport;
 use crate::time::{Duration, Instant};
 use crate::wire::build::{self, Severity};
@@ -229,7 +228,8 @@ pub struct Session {
     setup: Arc<Setup>,
     view: Arc<View>,
     secrets: Secrets,
-    rng: Rng,
+    /// Draws the load-balance node.
+    lot: u64,
     keys: Rc<RefCell<KeyCache>>,
     phase: Phase,
     client: ClientSide,
@@ -281,12 +281,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session for a client that has just connected.
+    /// A session for a client that has just connected. `lot` draws its load-balance node.
     pub fn new(
         setup: Arc<Setup>,
         view: Arc<View>,
         secrets: Secrets,
-        rng: Rng,
+        lot: u64,
         keys: Rc<RefCell<KeyCache>>,
         now: Instant,
     ) -> Self {
@@ -295,7 +295,7 @@ impl Session {
             setup,
             view,
             secrets,
-            rng,
+            lot,
             keys,
             phase: Phase::new(deadline),
             client: ClientSide::default(),

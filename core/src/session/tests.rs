@@ -974,7 +974,7 @@ impl Stage {
         };
         let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
         let keys = Rc::new(RefCell::new(KeyCache::new()));
-        let session = Session::new(Arc::new(setup), view, secrets, Rng::new(1), keys, NOW);
+        let session = Session::new(Arc::new(setup), view, secrets, 1, keys, NOW);
         let mut stage = Self { session, released: vec![], cancelled: vec![], claimed: vec![], shown: 0 };
         let mut startup = Vec::new();
         crate::wire::startup::build(&mut startup, b"alice", b"shop", b"");

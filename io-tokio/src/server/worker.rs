@@ -13,7 +13,7 @@ use pgconvoy_core::link::{Link, Login, Refused};
 use pgconvoy_core::node::{NodeId, Role, View};
 use pgconvoy_core::parameters::Parameters;
 use pgconvoy_core::pool::{Answer, LinkId, Pool, PoolEvent, Ticket};
-use pgconvoy_core::rng::Rng;
+use pgconvoy_core::rng::lot;
 use pgconvoy_core::session::{Report, Secrets, Session, Setup, Shutdown};
 use pgconvoy_core::sql::PoolReport;
 use pgconvoy_core::time::Instant;
@@ -71,7 +71,8 @@ pub(super) struct Worker<E: Env> {
     news: mpsc::UnboundedSender<News>,
     /// Told whenever the pool has a new deadline.
     pub pool_changed: tokio::sync::Notify,
-    rng: RefCell<Rng>,
+    /// Where the lots of this worker's sessions begin.
+    lots: u64,
 }
 
 impl<E: Env> Worker<E> {
@@ -100,7 +101,7 @@ impl<E: Env> Worker<E> {
             orders: RefCell::new(orders),
             news,
             pool_changed: tokio::sync::Notify::new(),
-            rng: RefCell::new(Rng::new(u64::from_le_bytes(seed))),
+            lots: u64::from_le_bytes(seed),
         })
     }
 
@@ -131,7 +132,7 @@ impl<E: Env> Worker<E> {
             Arc::clone(&orders.setup),
             Arc::clone(&orders.view),
             self.secrets(),
-            self.rng.borrow_mut().fork(id),
+            lot(self.lots, id),
             Rc::clone(&self.keys),
             self.env.now(),
         );

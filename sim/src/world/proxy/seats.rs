@@ -58,8 +58,8 @@ impl World {
         }
         let secrets = Secrets { cancel_key, nonce: proxy.nonce() };
         let view = Arc::clone(proxy.cluster.view());
-        let rng = proxy.rng.fork(id);
-        let session = Session::new(Arc::clone(&proxy.setup), view, secrets, rng, Rc::clone(&proxy.keys), self.now);
+        let lot = proxy.rng.fork(id).next_u64();
+        let session = Session::new(Arc::clone(&proxy.setup), view, secrets, lot, Rc::clone(&proxy.keys), self.now);
         let seat = Seat {
             session,
             client: Some(pipe),
