@@ -66,8 +66,26 @@ impl Cluster {
         });
         let view = Arc::new(View { epoch: 1, mode, nodes: views.collect() });
         let watched = nodes.iter().map(|_| Watched { next_probe: now, probing: false }).collect();
-        let period = if period.is_zero() { Duration::from_secs(10) } else { period };
-        Self { view, watched, period, events: VecDeque::new() }
+        Self { view, watched, period: effective(period), events: VecDeque::new() }
+    }
+
+    /// The configuration has been read again: new weights of nodes, in thousandths, and the time between two probes, as
+    /// in [`Cluster::new`]. A node without a new weight keeps its own.
+    pub fn handle_settings(&mut self, weights: &[(NodeId, u64)], period: Duration, now: Instant) {
+        self.period = effective(period);
+        for watched in &mut self.watched {
+            watched.next_probe = watched.next_probe.min(now.after(self.period));
+        }
+        let mut view = View::clone(&self.view);
+        for node in &mut view.nodes {
+            let weight = weights.iter().find(|(id, _)| *id == node.id);
+            node.weight_milli = weight.map_or(node.weight_milli, |(_, weight)| *weight);
+        }
+        if view != *self.view {
+            view.epoch += 1;
+            self.view = Arc::new(view);
+            self.events.push_back(ClusterEvent::View(Arc::clone(&self.view)));
+        }
     }
 
     /// A probe has ended.
@@ -156,6 +174,11 @@ impl Cluster {
     }
 }
 
+/// The time between two probes that `sr_check_period` stands for: nodes are looked at even if it is zero.
+fn effective(period: Duration) -> Duration {
+    if period.is_zero() { Duration::from_secs(10) } else { period }
+}
+
 fn role(standby: bool) -> Role {
     if standby { Role::Standby } else { Role::Primary }
 }
@@ -220,5 +243,25 @@ mod tests {
         }
         assert_eq!(cluster.view().main(), None);
         assert_eq!(probes(&mut cluster, T0.after(Duration::from_secs(1))), [0, 1, 2]);
+    }
+
+    #[test]
+    fn new_settings_count_from_the_next_probe_and_the_next_view() {
+        let mut cluster = Cluster::new(Mode::Streaming, &NODES, Duration::from_secs(3600), T0);
+        probes(&mut cluster, T0);
+        for (node, standby) in [(0, false), (1, true), (2, true)] {
+            cluster.handle_probe(NodeId(node), Probe::Answered { standby }, T0);
+        }
+        let soon = T0.after(Duration::from_secs(2));
+        let epoch = cluster.view().epoch;
+        while cluster.poll_event().is_some() {}
+        cluster.handle_settings(&NODES, Duration::from_secs(1), T0);
+        assert!(cluster.poll_event().is_none(), "the weights are what they were");
+        assert_eq!(probes(&mut cluster, soon), [0, 1, 2]);
+        cluster.handle_settings(&[(NodeId(1), 7000)], Duration::from_secs(1), soon);
+        assert!(matches!(cluster.poll_event(), Some(ClusterEvent::View(view)) if view.epoch == epoch + 1));
+        let weights: Vec<_> = cluster.view().nodes.iter().map(|node| node.weight_milli).collect();
+        assert_eq!(weights, [1000, 7000, 1000]);
+        assert_eq!(cluster.view().main(), Some(NodeId(0)), "what is known of the nodes stays");
     }
 }

@@ -26,6 +26,7 @@ pub struct Gate {
     reserved: u32,
     patience: Duration,
     inside: u32,
+    /// Who waits, and since when.
     waiting: VecDeque<(Ticket, Instant)>,
 }
 
@@ -46,7 +47,7 @@ impl Gate {
             self.inside += 1;
             return Entry::In;
         }
-        self.waiting.push_back((ticket, now.after(self.patience)));
+        self.waiting.push_back((ticket, now));
         Entry::Wait
     }
 
@@ -69,18 +70,19 @@ impl Gate {
         self.waiting.len() < before
     }
 
+    /// Sets how long clients wait, those that wait already too.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// When the next client has waited for too long.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.waiting.front().map(|(_, deadline)| *deadline)
+        self.waiting.front().map(|(_, since)| since.after(self.patience))
     }
 
     /// Names one client that has waited for too long, with what it is told.
     pub fn expire(&mut self, now: Instant) -> Option<(Ticket, Fault)> {
-        let (_, deadline) = self.waiting.front()?;
-        if *deadline > now {
-            return None;
-        }
-        let (ticket, _) = self.waiting.pop_front()?;
+        let (ticket, _) = self.waiting.pop_front_if(|(_, since)| since.after(self.patience) <= now)?;
         let fault = Fault::new(
             Culprit::Proxy,
             b"53300",
@@ -141,6 +143,16 @@ mod tests {
         let (ticket, fault) = gate.expire(deadline).unwrap();
         assert_eq!((ticket, &fault.sqlstate), (2, b"53300"));
         assert_eq!(gate.leave(), None);
+    }
+
+    #[test]
+    fn a_new_patience_counts_for_those_who_wait_already() {
+        let mut gate = Gate::new(1, 0, Duration::from_secs(60));
+        gate.arrive(1, T0);
+        gate.arrive(2, T0);
+        gate.set_patience(Duration::from_secs(2));
+        assert_eq!(gate.poll_timeout(), Some(T0.after(Duration::from_secs(2))));
+        assert!(gate.expire(T0.after(Duration::from_secs(2))).is_some());
     }
 
     #[test]

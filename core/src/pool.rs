@@ -27,8 +27,6 @@ pub struct PoolSettings {
     pub life_time: Option<Duration>,
     /// Sessions that a link serves before it is closed (`child_max_connections`); 0 for no limit.
     pub max_uses: u32,
-    /// Longest wait for a link that may be opened.
-    pub patience: Duration,
 }
 
 /// The answer to a request for a link.
@@ -92,13 +90,14 @@ impl Pool {
         Self { settings, shelves: BTreeMap::new(), claims: VecDeque::new(), events: VecDeque::new(), next_id: 0 }
     }
 
-    /// Somebody asks for a link, and has done so `since` then. `token` tries to get the right to open one more; it is asked only when needed.
+    /// Somebody asks for a link, and waits for it until `deadline`. `token` tries to get the right to open one more; it
+    /// is asked only when needed.
     pub fn ask(
         &mut self,
         ticket: Ticket,
         node: NodeId,
         login: &Login,
-        since: Instant,
+        deadline: Instant,
         token: impl FnOnce() -> bool,
     ) -> Answer {
         let shelf = self.shelves.entry(node).or_default();
@@ -114,7 +113,7 @@ impl Pool {
             self.events.push_back(PoolEvent::Close(oldest.id));
             return Answer::Connect;
         }
-        shelf.waiting.push_back((ticket, since.after(self.settings.patience)));
+        shelf.waiting.push_back((ticket, deadline));
         self.events.push_back(PoolEvent::Starving(node));
         Answer::Wait
     }
@@ -221,7 +220,7 @@ impl Pool {
         let life = self.settings.life_time;
         let due = self.shelves.values().flat_map(|shelf| {
             let oldest = shelf.idle.front().and_then(|parked| life.map(|life| parked.since.after(life)));
-            oldest.into_iter().chain(shelf.waiting.front().map(|(_, deadline)| *deadline))
+            oldest.into_iter().chain(shelf.waiting.iter().map(|(_, deadline)| *deadline))
         });
         due.min()
     }
@@ -237,7 +236,10 @@ impl Pool {
                 }
             }
             let Some(shelf) = self.shelves.get_mut(&node) else { continue };
-            while let Some((ticket, _)) = shelf.waiting.pop_front_if(|(_, deadline)| *deadline <= now) {
+            let late = |(ticket, deadline): &(Ticket, Instant)| (*deadline <= now).then_some(*ticket);
+            let late: Vec<Ticket> = shelf.waiting.iter().filter_map(late).collect();
+            shelf.waiting.retain(|(_, deadline)| *deadline > now);
+            for ticket in late {
                 let fault = Fault::new(
                     Culprit::Proxy,
                     b"53300",
@@ -289,6 +291,8 @@ mod tests {
 
     const T0: Instant = Instant::ZERO;
     const N0: NodeId = NodeId(0);
+    /// Until when somebody waits for a link.
+    const DEADLINE: Instant = Instant(3_000_000_000);
 
     fn login(user: &str) -> Arc<Login> {
         let user = user.as_bytes().to_vec();
@@ -296,8 +300,7 @@ mod tests {
     }
 
     fn pool(life_time: Option<Duration>) -> Pool {
-        let patience = Duration::from_secs(3);
-        Pool::new(PoolSettings { keep: true, life_time, max_uses: 0, patience })
+        Pool::new(PoolSettings { keep: true, life_time, max_uses: 0 })
     }
 
     fn link(user: &str) -> Link {
@@ -307,21 +310,21 @@ mod tests {
     #[test]
     fn a_link_serves_only_its_own_kind() {
         let mut pool = pool(None);
-        assert_eq!(pool.ask(1, N0, &login("a"), T0, || true), Answer::Connect);
+        assert_eq!(pool.ask(1, N0, &login("a"), DEADLINE, || true), Answer::Connect);
         let id = pool.park(link("a"), T0).unwrap();
-        assert_eq!(pool.ask(2, N0, &login("b"), T0, || true), Answer::Connect);
-        assert_eq!(pool.ask(3, N0, &login("a"), T0, || false), Answer::Idle(id));
+        assert_eq!(pool.ask(2, N0, &login("b"), DEADLINE, || true), Answer::Connect);
+        assert_eq!(pool.ask(3, N0, &login("a"), DEADLINE, || false), Answer::Idle(id));
         assert_eq!(pool.take(id).unwrap().login.user, b"a");
-        assert_eq!(pool.ask(4, N0, &login("a"), T0, || false), Answer::Wait);
+        assert_eq!(pool.ask(4, N0, &login("a"), DEADLINE, || false), Answer::Wait);
         pool.invariants();
     }
 
     #[test]
     fn the_oldest_of_another_kind_makes_room() {
         let mut pool = pool(None);
-        pool.ask(1, N0, &login("a"), T0, || true);
+        pool.ask(1, N0, &login("a"), DEADLINE, || true);
         let id = pool.park(link("a"), T0).unwrap();
-        assert_eq!(pool.ask(2, N0, &login("b"), T0, || false), Answer::Connect);
+        assert_eq!(pool.ask(2, N0, &login("b"), DEADLINE, || false), Answer::Connect);
         assert!(matches!(pool.poll_event(), Some(PoolEvent::Close(closed)) if closed == id));
         assert_eq!(pool.owned(N0), 1);
     }
@@ -329,9 +332,9 @@ mod tests {
     #[test]
     fn who_waits_is_called_or_refused() {
         let mut pool = pool(None);
-        pool.ask(1, N0, &login("a"), T0, || true);
-        assert_eq!(pool.ask(2, N0, &login("a"), T0, || false), Answer::Wait);
-        assert_eq!(pool.ask(3, N0, &login("a"), T0, || false), Answer::Wait);
+        pool.ask(1, N0, &login("a"), DEADLINE, || true);
+        assert_eq!(pool.ask(2, N0, &login("a"), DEADLINE, || false), Answer::Wait);
+        assert_eq!(pool.ask(3, N0, &login("a"), DEADLINE, || false), Answer::Wait);
         pool.park(link("a"), T0).unwrap();
         let mut retried = 0;
         while let Some(event) = pool.poll_event() {
@@ -345,14 +348,27 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_for_longer_does_not_hide_who_comes_later_and_waits_for_less() {
+        let mut pool = pool(None);
+        pool.ask(1, N0, &login("a"), DEADLINE, || true);
+        pool.ask(2, N0, &login("a"), DEADLINE.after(Duration::from_secs(60)), || false);
+        pool.ask(3, N0, &login("a"), DEADLINE, || false);
+        while pool.poll_event().is_some() {}
+        assert_eq!(pool.poll_timeout(), Some(DEADLINE));
+        pool.handle_timeout(DEADLINE);
+        assert!(matches!(pool.poll_event(), Some(PoolEvent::Refuse(3, _))));
+        assert!(pool.poll_event().is_none());
+    }
+
+    #[test]
     fn a_link_that_was_busy_when_another_pool_starved_is_given_up_when_it_comes_back() {
         let mut pool = pool(None);
-        pool.ask(1, N0, &login("a"), T0, || true);
+        pool.ask(1, N0, &login("a"), DEADLINE, || true);
         pool.spare(N0);
         assert_eq!(pool.park(link("a"), T0), None);
         pool.lost(N0);
         assert!(matches!(pool.poll_event(), Some(PoolEvent::Token(N0))));
-        pool.ask(2, N0, &login("a"), T0, || true);
+        pool.ask(2, N0, &login("a"), DEADLINE, || true);
         assert!(pool.park(link("a"), T0).is_some(), "one link was wanted, and one was given");
     }
 
@@ -360,7 +376,7 @@ mod tests {
     fn links_to_a_database_that_is_to_be_dropped_are_not_kept() {
         let mut pool = pool(None);
         for (ticket, user) in (0..).zip(["shop", "shop", "bank"]) {
-            pool.ask(ticket, N0, &login(user), T0, || true);
+            pool.ask(ticket, N0, &login(user), DEADLINE, || true);
         }
         let idle = pool.park(link("shop"), T0).unwrap();
         let other = pool.park(link("bank"), T0).unwrap();
@@ -376,7 +392,7 @@ mod tests {
     #[test]
     fn idle_links_grow_old() {
         let mut pool = pool(Some(Duration::from_secs(10)));
-        pool.ask(1, N0, &login("a"), T0, || true);
+        pool.ask(1, N0, &login("a"), DEADLINE, || true);
         let id = pool.park(link("a"), T0).unwrap();
         pool.handle_timeout(T0.after(Duration::from_secs(9)));
         assert!(pool.poll_event().is_none());

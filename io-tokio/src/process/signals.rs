@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal as Number, pidfd_open, pidfd_send_
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::config::{Config, Diagnostic, Loaded};
+use crate::config::{Config, Loaded, Severity};
 use crate::server::{Command, StopMode};
 
 /// What a signal asks for: SIGTERM a smart stop, SIGINT a fast one, SIGQUIT an immediate one, SIGHUP a reload.
@@ -115,7 +115,12 @@ fn reload(config: &Config) -> Option<Config> {
             Some(config)
         }
         Err(findings) => {
-            findings.iter().map(Diagnostic::to_string).for_each(|finding| tracing::error!("{finding}"));
+            for finding in &findings {
+                match finding.severity {
+                    Severity::Error => tracing::error!("{finding}"),
+                    Severity::Warning => tracing::warn!("{finding}"),
+                }
+            }
             tracing::error!("the configuration has errors, and the one before it stays in force");
             None
         }

@@ -1,7 +1,7 @@
 //! The control task: it keeps the cluster's state, probes nodes, and gives workers their orders.
 
 use super::links::{connect_and_log_in, converse};
-use super::settings::{BackendSettings, Settings};
+use super::settings::{ProbeSettings, Settings};
 use super::shared::{Shared, WorkerMail};
 use super::worker::{News, Orders};
 use crate::env::Env;
@@ -28,41 +28,27 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(1_000);
 /// The control task's state.
 pub(super) struct Control<E: Env> {
     env: E,
-    settings: Settings,
     shared: Arc<Shared<E::Parcel>>,
     cluster: RefCell<Cluster>,
     orders: watch::Sender<Orders>,
     changed: Notify,
     keys: RefCell<KeyCache>,
-    probe_login: Option<Arc<Login>>,
 }
 
 impl<E: Env> Control<E> {
     pub(super) fn new(
         env: E,
-        settings: Settings,
         shared: Arc<Shared<E::Parcel>>,
         cluster: Cluster,
         orders: watch::Sender<Orders>,
     ) -> Rc<Self> {
-        let probe = &settings.probe;
-        let probe_login = (!probe.user.is_empty()).then(|| {
-            Arc::new(Login {
-                user: probe.user.clone().into_bytes(),
-                database: probe.database.clone().into_bytes(),
-                parameters: b"application_name\0pgconvoy\0".to_vec(),
-                password: probe.password.clone(),
-            })
-        });
         Rc::new(Self {
             env,
-            settings,
             shared,
             cluster: RefCell::new(cluster),
             orders,
             changed: Notify::new(),
             keys: RefCell::new(KeyCache::new()),
-            probe_login,
         })
     }
 
@@ -113,13 +99,16 @@ impl<E: Env> Control<E> {
         }
     }
 
-    /// New sessions get what a new configuration says.
-    pub(super) fn reload(&self, settings: Settings) {
-        for name in self.settings.fixed_changes(&settings) {
-            tracing::warn!("{name}: a new value takes hold only after a restart");
+    /// What begins from now on, a session, a link or a check, does so as a new configuration says.
+    pub(super) fn reload(self: &Rc<Self>, new: Settings) {
+        let (settings, remarks) = self.shared.settings().reloaded(new);
+        for remark in remarks {
+            tracing::warn!("{remark}");
         }
-        self.shared.set_configuration(Arc::clone(&settings.config));
-        self.orders.send_modify(|orders| orders.setup = settings.session);
+        self.cluster.borrow_mut().handle_settings(&settings.weights(), settings.probe.period, self.env.now());
+        self.shared.set_settings(settings);
+        self.drain();
+        self.changed.notify_one();
         tracing::info!("the configuration has been read again");
     }
 
@@ -160,7 +149,8 @@ impl<E: Env> Control<E> {
     }
 
     fn log_change(&self, node: &NodeView) {
-        let Some(backend) = self.backend(node.id) else { return };
+        let settings = self.shared.settings();
+        let Some(backend) = settings.backend(node.id) else { return };
         let role = match node.role {
             Role::Primary => "primary",
             Role::Standby => "standby",
@@ -173,20 +163,17 @@ impl<E: Env> Control<E> {
         }
     }
 
-    fn backend(&self, node: NodeId) -> Option<&BackendSettings> {
-        self.settings.backends.iter().find(|backend| backend.id == node)
-    }
-
     async fn probe(&self, node: NodeId) -> Probe {
-        match timeout(self.settings.connect_timeout, self.ask(node)).await {
+        let settings = self.shared.settings();
+        match timeout(settings.connect_timeout, self.ask(node, &settings)).await {
             Ok(found) => found,
             Err(_) => Probe::Unreachable,
         }
     }
 
-    async fn ask(&self, node: NodeId) -> Probe {
-        let Some(backend) = self.backend(node) else { return Probe::Unreachable };
-        let Some(login) = &self.probe_login else {
+    async fn ask(&self, node: NodeId, settings: &Settings) -> Probe {
+        let Some(backend) = settings.backend(node) else { return Probe::Unreachable };
+        let Some(login) = login(&settings.probe) else {
             return match self.env.connect(&backend.address).await {
                 Ok(_) => Probe::Alive,
                 Err(_) => Probe::Unreachable,
@@ -195,7 +182,7 @@ impl<E: Env> Control<E> {
         let mut random = [0; 24];
         self.env.entropy(&mut random);
         let nonce = random.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
-        match connect_and_log_in(&self.env, backend, Arc::clone(login), nonce, &self.keys).await {
+        match connect_and_log_in(&self.env, backend, login, nonce, &self.keys).await {
             Err(refused) if refused.unreachable => Probe::Unreachable,
             Err(refused) => {
                 tracing::debug!("backend {node} does not let the probe in: {}", refused.fault.message);
@@ -208,6 +195,17 @@ impl<E: Env> Control<E> {
             }
         }
     }
+}
+
+/// As whom nodes are asked; `None` if nobody is named for it.
+fn login(probe: &ProbeSettings) -> Option<Arc<Login>> {
+    let login = || Login {
+        user: probe.user.clone().into_bytes(),
+        database: probe.database.clone().into_bytes(),
+        parameters: b"application_name\0pgconvoy\0".to_vec(),
+        password: probe.password.clone(),
+    };
+    (!probe.user.is_empty()).then(|| Arc::new(login()))
 }
 
 fn verdict(link: &Link) -> Probe {

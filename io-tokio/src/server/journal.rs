@@ -76,10 +76,10 @@ pub(super) fn fault(session: &Session, fault: &Fault) {
 }
 
 /// `log_per_node_statement` of the reset queries, as pgpool logs them.
-pub(super) fn washing(settings: &Settings, link: &Link, queries: &[String]) {
+pub(super) fn washing(settings: &Settings, link: &Link) {
     if settings.session.report_per_node {
         let speaker = speaker(Some(&link.login));
-        for query in queries {
+        for query in settings.reset_queries.iter() {
             if !query.eq_ignore_ascii_case("abort") {
                 speaker.node_statement(link.node.0.into(), link.process_id.unsigned_abs(), query);
             }

@@ -71,8 +71,8 @@ async fn login_at<E: Env>(
     node: NodeId,
     login: Arc<Login>,
 ) -> Result<(Link, E::Stream), Refused> {
-    let settings = &worker.shared.settings;
-    let Some(backend) = settings.backends.iter().find(|backend| backend.id == node) else {
+    let settings = worker.shared.settings();
+    let Some(backend) = settings.backend(node) else {
         return Err(Refused::unreachable(node, "it is not configured any more"));
     };
     let connect = connect_and_log_in(&worker.env, backend, login, worker.nonce(), &worker.keys);
@@ -132,9 +132,9 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// Washes a link after a session and puts it back, or closes it when that fails or takes too long (F25).
 pub(super) async fn wash<E: Env>(worker: Rc<Worker<E>>, mut link: Link, mut line: Line<E>) {
-    let queries = Arc::clone(&worker.shared.settings.reset_queries);
-    super::journal::washing(&worker.shared.settings, &link, &queries);
-    link.wash(&queries);
+    let settings = worker.shared.settings();
+    super::journal::washing(&settings, &link);
+    link.wash(&settings.reset_queries);
     let bound = Duration::from_millis(RESET_TIMEOUT_MS);
     let washed = timeout(bound, converse(&mut link, &mut line.stream, &worker.keys)).await.is_ok();
     let clean = washed && matches!(link.outcome(), Outcome::Ready);
@@ -145,7 +145,8 @@ pub(super) async fn wash<E: Env>(worker: Rc<Worker<E>>, mut link: Link, mut line
 /// Sends a cancel request and waits until the backend has dealt with it. False when that is not sure: the request may
 /// still be delivered, and hit whatever runs then.
 pub(super) async fn send_cancel<E: Env>(worker: &Rc<Worker<E>>, node: NodeId, process_id: i32, key: &Bytes) -> bool {
-    let Some(backend) = worker.shared.settings.backends.iter().find(|backend| backend.id == node) else { return true };
+    let settings = worker.shared.settings();
+    let Some(backend) = settings.backend(node) else { return true };
     let send = async {
         let mut stream = match worker.env.connect(&backend.address).await {
             Ok(stream) => stream,

@@ -134,7 +134,7 @@ pub fn run(
         }
         Ok(())
     }));
-    remove_sockets(&shared.settings.listen);
+    remove_sockets(&shared.settings().listen);
     result
 }
 
@@ -185,13 +185,12 @@ fn remove_sockets(made: &[Address]) {
 type Started<E> = (Rc<Control<E>>, watch::Receiver<Orders>, mpsc::UnboundedSender<News>);
 
 fn start_control<E: Env>(env: &E, shared: &Arc<Shared<E::Parcel>>) -> Started<E> {
-    let settings = shared.settings.clone();
-    let nodes: Vec<_> = settings.backends.iter().map(|backend| (backend.id, backend.weight_milli)).collect();
-    let cluster = Cluster::new(settings.mode, &nodes, settings.probe.period, env.now());
-    let first = Orders { view: Arc::clone(cluster.view()), setup: Arc::clone(&settings.session), shutdown: None };
+    let settings = shared.settings();
+    let cluster = Cluster::new(settings.mode, &settings.weights(), settings.probe.period, env.now());
+    let first = Orders { view: Arc::clone(cluster.view()), shutdown: None };
     let (orders, receiver) = watch::channel(first);
     let (news, heard) = mpsc::unbounded_channel();
-    let control = Control::new(env.clone(), settings, Arc::clone(shared), cluster, orders);
+    let control = Control::new(env.clone(), Arc::clone(shared), cluster, orders);
     control.start(heard);
     (control, receiver, news)
 }

@@ -27,6 +27,12 @@ pub struct BackendSettings {
     pub weight_milli: u64,
 }
 
+impl std::fmt::Display for BackendSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "backend {} ({}:{})", self.id, self.hostname, self.port)
+    }
+}
+
 /// As whom nodes are probed (`sr_check_user`, `sr_check_password`, `sr_check_database`).
 #[derive(Clone)]
 pub struct ProbeSettings {
@@ -40,7 +46,7 @@ pub struct ProbeSettings {
     pub period: Duration,
 }
 
-/// Everything that the running server takes from its configuration.
+/// Everything that the running server takes from its configuration. It does not change: a reload makes a new one.
 #[derive(Clone)]
 pub struct Settings {
     /// What sessions are given.
@@ -63,7 +69,8 @@ pub struct Settings {
     pub queue_timeout: Duration,
     /// What washes a link between two sessions (`reset_query_list`).
     pub reset_queries: Arc<[String]>,
-    /// Longest time to open a connection to a backend and to log in there (`connect_timeout`).
+    /// Longest time to open a connection to a backend and to log in there, and longest wait for one that may be opened
+    /// (`connect_timeout`).
     pub connect_timeout: Duration,
     /// As whom nodes are probed.
     pub probe: ProbeSettings,
@@ -78,26 +85,46 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What differs in `new` and takes hold only after a restart, in pgpool's names.
-    pub(super) fn fixed_changes(&self, new: &Self) -> Vec<&'static str> {
-        let secret = |probe: &ProbeSettings| probe.password.as_ref().map(|secret| secret.expose().to_vec());
-        let fixed = [
-            ("the backends", self.backends == new.backends && self.mode == new.mode),
-            ("connection_cache", self.pool.keep == new.pool.keep),
-            ("connection_life_time", self.pool.life_time == new.pool.life_time),
-            ("child_max_connections", self.pool.max_uses == new.pool.max_uses),
-            ("reserved_connections", self.reserved == new.reserved),
-            ("client_queue_timeout", self.queue_timeout == new.queue_timeout),
-            ("reset_query_list", self.reset_queries == new.reset_queries),
-            ("connect_timeout", self.connect_timeout == new.connect_timeout),
-            ("sr_check_user", self.probe.user == new.probe.user),
-            ("sr_check_database", self.probe.database == new.probe.database),
-            ("sr_check_password", secret(&self.probe) == secret(&new.probe)),
-            ("sr_check_period", self.probe.period == new.probe.period),
-            ("log_connections", self.log_connections == new.log_connections),
-            ("log_disconnections", self.log_disconnections == new.log_disconnections),
-        ];
-        fixed.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    /// The settings after a reload that read `new`, and what of it takes hold only after a restart.
+    ///
+    /// [`Config::reload`] has kept what pgpool sets at start only. Beyond that, the servers that take part stay the same.
+    pub(super) fn reloaded(&self, new: Self) -> (Self, Vec<String>) {
+        let mut remarks = Vec::new();
+        for added in new.backends.iter().filter(|added| self.backend(added.id).is_none()) {
+            remarks.push(format!("{added} takes part only after a restart"));
+        }
+        let mut backends = self.backends.clone();
+        let mut config = Config::clone(&new.config);
+        config.backends.clone_from(&self.config.backends);
+        for running in &mut backends {
+            let Some(read) = new.backend(running.id) else {
+                remarks.push(format!("{running} leaves only after a restart"));
+                continue;
+            };
+            if running.address != read.address {
+                remarks.push(format!("{running} becomes {}:{} only after a restart", read.hostname, read.port));
+            }
+            running.weight_milli = read.weight_milli;
+        }
+        for running in &mut config.backends {
+            if let Some(read) = new.config.backends.iter().find(|read| read.id == running.id) {
+                let crate::config::BackendSettings { hostname, port, .. } = running.settings.clone();
+                *running = read.clone();
+                running.settings.hostname = hostname;
+                running.settings.port = port;
+            }
+        }
+        (Self { backends, config: Arc::new(config), ..new }, remarks)
+    }
+
+    /// The backend of number `id`.
+    pub(super) fn backend(&self, id: NodeId) -> Option<&BackendSettings> {
+        self.backends.iter().find(|backend| backend.id == id)
+    }
+
+    /// Number and weight of each backend.
+    pub(super) fn weights(&self) -> Vec<(NodeId, u64)> {
+        self.backends.iter().map(|backend| (backend.id, backend.weight_milli)).collect()
     }
 
     /// Takes what the server needs out of a configuration. Reads `pool_passwd`.
@@ -140,7 +167,6 @@ impl Settings {
                 keep: config.pool.connection_cache && config.pool.max_pool > 0,
                 life_time: limit(config.pool.connection_life_time),
                 max_uses: config.processes.child_max_connections,
-                patience: connect_timeout,
             },
             links_per_node: clients.saturating_mul(config.pool.max_pool.max(1)),
             clients,

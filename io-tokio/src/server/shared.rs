@@ -2,7 +2,6 @@
 //! message.
 
 use super::settings::Settings;
-use crate::config::Config;
 use bytes::Bytes;
 use pgconvoy_core::fault::Fault;
 use pgconvoy_core::gate::{Entry, Gate};
@@ -69,7 +68,8 @@ pub struct SessionInfo {
 
 /// Shared by all workers.
 pub(super) struct Shared<P> {
-    pub settings: Settings,
+    /// As they were read last.
+    settings: Mutex<Arc<Settings>>,
     gate: Mutex<Gate>,
     gate_waiters: Mutex<BTreeMap<SessionId, usize>>,
     cancel_keys: Mutex<BTreeMap<(i32, Bytes), (usize, SessionId)>>,
@@ -81,8 +81,6 @@ pub(super) struct Shared<P> {
     sessions: Mutex<BTreeMap<SessionId, SessionInfo>>,
     next_session: AtomicU64,
     changes: Mutex<BTreeMap<NodeId, SystemTime>>,
-    /// The configuration as it was read last.
-    configuration: Mutex<Arc<Config>>,
     /// When the server started, on the wall clock.
     pub started: SystemTime,
 }
@@ -96,7 +94,6 @@ impl<P> Shared<P> {
     pub(super) fn new(settings: Settings, workers: Vec<mpsc::UnboundedSender<WorkerMail<P>>>) -> Arc<Self> {
         let nodes = settings.backends.iter().map(|backend| usize::from(backend.id.0) + 1).max().unwrap_or(0);
         Arc::new(Self {
-            configuration: Mutex::new(Arc::clone(&settings.config)),
             gate: Mutex::new(Gate::new(settings.clients, settings.reserved, settings.queue_timeout)),
             gate_waiters: Mutex::default(),
             cancel_keys: Mutex::default(),
@@ -108,7 +105,7 @@ impl<P> Shared<P> {
             next_session: AtomicU64::new(1),
             changes: Mutex::default(),
             started: SystemTime::now(),
-            settings,
+            settings: Mutex::new(Arc::new(settings)),
         })
     }
 
@@ -229,17 +226,18 @@ impl<P> Shared<P> {
         lock(&self.changes).insert(node, SystemTime::now());
     }
 
-    /// When each node's state changed last, on the wall clock.
-    /// The configuration as it was read last (`SHOW pool_status`).
-    pub(super) fn configuration(&self) -> Arc<Config> {
-        Arc::clone(&lock(&self.configuration))
+    /// The settings for what begins now: a session, a link, a check.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&lock(&self.settings))
     }
 
     /// The configuration has been read again.
-    pub(super) fn set_configuration(&self, config: Arc<Config>) {
-        *lock(&self.configuration) = config;
+    pub(super) fn set_settings(&self, settings: Settings) {
+        lock(&self.gate).set_patience(settings.queue_timeout);
+        *lock(&self.settings) = Arc::new(settings);
     }
 
+    /// When each node's state changed last, on the wall clock.
     pub(super) fn status_changes(&self) -> BTreeMap<NodeId, SystemTime> {
         lock(&self.changes).clone()
     }

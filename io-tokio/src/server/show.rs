@@ -61,7 +61,8 @@ fn names(login: &Login) -> (String, String) {
 
 fn nodes<P>(shared: &Shared<P>, view: &View, asker: SessionId) -> Rows {
     let balance = shared.with_sessions(|sessions| sessions.get(&asker).and_then(|info| info.balance_node));
-    let total: u64 = shared.settings.backends.iter().map(|backend| backend.weight_milli).sum();
+    let settings = shared.settings();
+    let total: u64 = settings.backends.iter().map(|backend| backend.weight_milli).sum();
     let changed = shared.status_changes();
     let row = |backend: &super::settings::BackendSettings| {
         let (status, role, pg_role) = words(view, backend.id);
@@ -84,7 +85,7 @@ fn nodes<P>(shared: &Shared<P>, view: &View, asker: SessionId) -> Rows {
             crate::clock::local(changed.get(&backend.id).copied().unwrap_or(shared.started)),
         ]
     };
-    shared.settings.backends.iter().map(row).collect()
+    settings.backends.iter().map(row).collect()
 }
 
 fn status<P>(shared: &Shared<P>, view: &View) -> Rows {
@@ -93,8 +94,9 @@ fn status<P>(shared: &Shared<P>, view: &View) -> Rows {
         status: words(view, backend.id).0.into(),
         standby_delay_bytes: 0,
     };
-    let states: Vec<_> = shared.settings.backends.iter().map(state).collect();
-    let rows = shared.configuration().status_rows(&states);
+    let settings = shared.settings();
+    let states: Vec<_> = settings.backends.iter().map(state).collect();
+    let rows = settings.config.status_rows(&states);
     rows.into_iter().map(|row| vec![row.item, row.value, row.description]).collect()
 }
 

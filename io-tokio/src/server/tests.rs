@@ -32,11 +32,11 @@ fn a_panic_while_a_link_is_opened_gives_its_place_back() {
     run(async {
         let worker = worker(&World { panics: true, ..World::default() });
         let mailbox = Mailbox::new(1);
-        for _ in 0..2 * worker.shared.settings.links_per_node {
+        for _ in 0..2 * worker.shared.settings().links_per_node {
             worker.acquire(N0, login(), &mailbox);
             settle().await;
         }
-        assert_eq!(free_places(&worker), worker.shared.settings.links_per_node);
+        assert_eq!(free_places(&worker), worker.shared.settings().links_per_node);
     });
 }
 
@@ -69,10 +69,10 @@ fn a_panic_in_a_session_ends_that_session_alone() {
 fn a_link_that_is_dropped_with_its_session_gives_its_place_back() {
     run(async {
         let worker = worker(&World::default());
-        for _ in 0..2 * worker.shared.settings.links_per_node {
+        for _ in 0..2 * worker.shared.settings().links_per_node {
             drop(line(&worker));
         }
-        assert_eq!(free_places(&worker), worker.shared.settings.links_per_node);
+        assert_eq!(free_places(&worker), worker.shared.settings().links_per_node);
     });
 }
 
@@ -81,7 +81,7 @@ fn a_link_that_comes_back_costs_no_look_at_the_idle_ones() {
     run(async {
         let world = World::default();
         let worker = worker(&world);
-        let lines: Vec<_> = (0..worker.shared.settings.links_per_node).map(|_| line(&worker)).collect();
+        let lines: Vec<_> = (0..worker.shared.settings().links_per_node).map(|_| line(&worker)).collect();
         for line in lines {
             worker.give_back(Link::new(N0, login(), "nonce".to_owned(), Instant::ZERO), line, true);
             worker.expire_links();
@@ -90,7 +90,7 @@ fn a_link_that_comes_back_costs_no_look_at_the_idle_ones() {
         assert_eq!(world.looks.get(), 0);
         assert_eq!(free_places(&worker), 0);
         worker.close_idle();
-        assert_eq!(free_places(&worker), worker.shared.settings.links_per_node);
+        assert_eq!(free_places(&worker), worker.shared.settings().links_per_node);
     });
 }
 
@@ -127,7 +127,7 @@ fn settings() -> Settings {
 fn worker(world: &World) -> Rc<Worker<World>> {
     let settings = settings();
     let cluster = Cluster::new(settings.mode, &[(N0, 1000)], settings.probe.period, Instant::ZERO);
-    let orders = Orders { view: Arc::clone(cluster.view()), setup: Arc::clone(&settings.session), shutdown: None };
+    let orders = Orders { view: Arc::clone(cluster.view()), shutdown: None };
     let shared = Shared::new(settings, vec![mpsc::unbounded_channel().0]);
     Worker::new(world.clone(), 0, shared, orders, mpsc::unbounded_channel().0)
 }

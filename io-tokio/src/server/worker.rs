@@ -14,7 +14,7 @@ use pgconvoy_core::node::{NodeId, Role, View};
 use pgconvoy_core::parameters::Parameters;
 use pgconvoy_core::pool::{Answer, LinkId, Pool, PoolEvent, Ticket};
 use pgconvoy_core::rng::lot;
-use pgconvoy_core::session::{Report, Secrets, Session, Setup, Shutdown};
+use pgconvoy_core::session::{Report, Secrets, Session, Shutdown};
 use pgconvoy_core::sql::PoolReport;
 use pgconvoy_core::time::Instant;
 use std::cell::{Cell, RefCell};
@@ -31,8 +31,6 @@ use tokio::task::spawn_local;
 pub(super) struct Orders {
     /// The cluster as it is known.
     pub view: Arc<View>,
-    /// What new sessions are given.
-    pub setup: Arc<Setup>,
     /// Set once clients are not accepted any more.
     pub shutdown: Option<Shutdown>,
 }
@@ -49,7 +47,7 @@ struct Waiting<S> {
     node: NodeId,
     login: Arc<Login>,
     mailbox: Rc<Mailbox<S>>,
-    since: Instant,
+    deadline: Instant,
 }
 
 /// One worker.
@@ -85,7 +83,7 @@ impl<E: Env> Worker<E> {
     ) -> Rc<Self> {
         let mut seed = [0; 8];
         env.entropy(&mut seed);
-        let pool = Pool::new(shared.settings.pool.clone());
+        let pool = Pool::new(shared.settings().pool.clone());
         Rc::new(Self {
             env,
             index,
@@ -129,7 +127,7 @@ impl<E: Env> Worker<E> {
         let mailbox = Mailbox::new(id);
         let orders = self.orders.borrow().clone();
         let session = Session::new(
-            Arc::clone(&orders.setup),
+            Arc::clone(&self.shared.settings().session),
             Arc::clone(&orders.view),
             self.secrets(),
             lot(self.lots, id),
@@ -178,7 +176,7 @@ impl<E: Env> Worker<E> {
         self.shared.leave(id, had_slot);
         self.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
         let info = self.shared.with_sessions(|sessions| sessions.remove(&id));
-        if let Some(info) = info.filter(|_| self.shared.settings.log_disconnections)
+        if let Some(info) = info.filter(|_| self.shared.settings().log_disconnections)
             && let Some(login) = &info.login
         {
             super::journal::disconnected(login, &info.origin);
@@ -208,7 +206,8 @@ impl<E: Env> Worker<E> {
     pub(super) fn acquire(self: &Rc<Self>, node: NodeId, login: Arc<Login>, mailbox: &Rc<Mailbox<Line<E>>>) {
         let ticket = self.next_ticket.get();
         self.next_ticket.set(ticket + 1);
-        self.ask(ticket, Waiting { node, login, mailbox: Rc::clone(mailbox), since: self.env.now() });
+        let deadline = self.env.now().after(self.shared.settings().connect_timeout);
+        self.ask(ticket, Waiting { node, login, mailbox: Rc::clone(mailbox), deadline });
     }
 
     fn ask(self: &Rc<Self>, ticket: Ticket, wish: Waiting<Line<E>>) {
@@ -216,7 +215,7 @@ impl<E: Env> Worker<E> {
             let answer = self
                 .pool
                 .borrow_mut()
-                .ask(ticket, wish.node, &wish.login, wish.since, || self.shared.take_token(wish.node));
+                .ask(ticket, wish.node, &wish.login, wish.deadline, || self.shared.take_token(wish.node));
             match answer {
                 Answer::Idle(id) => {
                     let Some(mut stream) = self.idle.borrow_mut().remove(&id) else {
@@ -270,7 +269,7 @@ impl<E: Env> Worker<E> {
 
     /// A session is done with a link.
     pub(super) fn release(self: &Rc<Self>, link: Link, line: Line<E>, reusable: bool) {
-        if reusable && self.shared.settings.pool.keep {
+        if reusable && self.shared.settings().pool.keep {
             let worker = Rc::clone(self);
             spawn_local(async move { links::wash(worker, link, line).await });
         } else {
@@ -382,7 +381,7 @@ impl<E: Env> Worker<E> {
                 info.login = Some(Arc::clone(login));
                 info.links = links;
                 info.balance_node = balance_node;
-                if self.shared.settings.log_connections {
+                if self.shared.settings().log_connections {
                     super::journal::connected(login, &info.origin);
                 }
             }

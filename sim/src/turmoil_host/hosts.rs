@@ -255,12 +255,7 @@ fn settings(plan: &Plan) -> Settings {
         listen: vec![Address::Tcp("0.0.0.0".to_owned(), PORT)],
         backends: (0..plan.nodes).map(backend).collect(),
         mode,
-        pool: PoolSettings {
-            keep: true,
-            life_time: plan.life_time,
-            max_uses: plan.max_uses,
-            patience: Duration::from_secs(60),
-        },
+        pool: PoolSettings { keep: true, life_time: plan.life_time, max_uses: plan.max_uses },
         links_per_node: plan.links,
         clients: plan.places,
         reserved: 0,

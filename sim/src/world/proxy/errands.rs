@@ -1,7 +1,7 @@
 //! Connections to servers: opened and logged in, lent to sessions, washed, kept, and those that carry a cancel or a probe.
 
 use super::mutant::Mutant;
-use super::{CONNECT_TIMEOUT, Mail, SessionId, Wish};
+use super::{CONNECT_TIMEOUT, Mail, PATIENCE, SessionId, Wish};
 use crate::world::mark::Mark;
 use crate::world::net::{Arrival, Owner, PipeId, Side};
 use crate::world::{Event, World};
@@ -68,7 +68,7 @@ impl World {
         loop {
             let proxy = &mut self.proxy;
             let tokens = &mut proxy.tokens[usize::from(wish.node.0)];
-            let answer = proxy.pool.ask(ticket, wish.node, &wish.login, self.now, || {
+            let answer = proxy.pool.ask(ticket, wish.node, &wish.login, self.now.after(PATIENCE), || {
                 let free = *tokens > 0;
                 *tokens -= u32::from(free);
                 free

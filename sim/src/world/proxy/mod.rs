@@ -108,7 +108,7 @@ impl Proxy {
         };
         let nodes: Vec<_> = (0..plan.nodes).map(|node| (NodeId(node), 1000)).collect();
         let mode = if plan.nodes == 1 { Mode::Raw } else { Mode::Streaming };
-        let pool = PoolSettings { keep: true, life_time: plan.life_time, max_uses: plan.max_uses, patience: PATIENCE };
+        let pool = PoolSettings { keep: true, life_time: plan.life_time, max_uses: plan.max_uses };
         let probe_login = Login {
             user: b"probe".to_vec(),
             database: b"postgres".to_vec(),
