@@ -1,6 +1,6 @@
 //! What happens in one run: every knob drawn from one seed, and the schedule of faults.
 
-use crate::client::workload::Workload;
+use crate::client::workload::{Ending, Workload};
 use crate::fakepg::Authentication;
 use crate::world::net::Weather;
 use pgconvoy_core::auth::Secret;
@@ -203,7 +203,12 @@ impl Plan {
     /// Draws the workload of a session.
     pub fn draw_workload(&self, rng: &mut Rng) -> Workload {
         let user = draw(rng, &["alice", "alice", "bob"]);
-        Workload::draw(rng, user, &self.password, self.authentication != Authentication::Trust)
+        let mut workload = Workload::draw(rng, user, &self.password, self.authentication != Authentication::Trust);
+        if self.topology == Topology::Direct && workload.ending == Ending::Stop {
+            // The model servers wait for ever.
+            workload.ending = Ending::Terminate;
+        }
+        workload
     }
 
     fn draw_faults(&mut self, mut rng: Rng) {

@@ -47,6 +47,96 @@ fn clients_that_drip_are_cut_at_the_authentication_timeout() {
 }
 
 #[test]
+fn clients_that_stop_in_their_login_lock_nobody_out() {
+    const TIMEOUT: Duration = Duration::from_secs(6);
+    const PLACES: usize = 4;
+    let testbed = shared_with_scram();
+    let login = role(testbed, "locked_out");
+    let proxy = Proxy::over(&[Backend::from(address(testbed.node(0)))])
+        .set("num_init_children", PLACES)
+        .set("max_pool", 1)
+        .set("authentication_timeout", TIMEOUT.as_secs())
+        .set("listen_backlog_multiplier", 2000)
+        .set("sr_check_password", "postgres-secret")
+        .set("health_check_password", "postgres-secret")
+        .password("postgres", "postgres-secret")
+        .password(&login.user, &login.password)
+        .start_for(&superuser_login());
+    let first = sasl_initial_response();
+    // After the start-up packet, within the first step of SASL, after it; and those that never get to the end of the packet.
+    let words: [&[u8]; 4] = [b"", &first[..9], &first, b""];
+    let mut stopped = Vec::new();
+    for number in 0..800 {
+        let mut socket = TcpStream::connect(proxy.address()).expect("connecting");
+        let packet = login.packet();
+        socket.write_all(if number % 4 == 3 { &packet[..7] } else { &packet }).expect("sending");
+        socket.set_nonblocking(true).expect("a socket can be made not to block");
+        stopped.push((number, Instant::now(), socket, Vec::new()));
+    }
+    let mut ends = Vec::new();
+    let mut slowest_login = Duration::ZERO;
+    let begun = Instant::now();
+    while !stopped.is_empty() {
+        if begun.elapsed() < TIMEOUT - Duration::from_secs(1) {
+            // As many as there are places, each with its right password.
+            let asked = Instant::now();
+            let honest: Vec<_> = (0..PLACES).map(|_| Connection::login(proxy.address(), &login)).collect();
+            for session in honest {
+                assert_eq!(session.expect("an honest login").value("SELECT 'in'"), "in");
+            }
+            slowest_login = slowest_login.max(asked.elapsed());
+        }
+        stopped.retain_mut(|(number, since, socket, heard)| {
+            let mut buffer = [0; 512];
+            match socket.read(&mut buffer) {
+                Ok(count) if count > 0 => {
+                    if heard.is_empty() && buffer[0] == b'R' {
+                        // The server's answer decides whether it is heard.
+                        let _ = socket.write_all(words[*number % 4]);
+                    }
+                    heard.extend_from_slice(&buffer[..count]);
+                    true
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+                _ => {
+                    ends.push(since.elapsed());
+                    assert!(*number % 4 == 3 || heard.starts_with(b"R"), "one was not asked for its password");
+                    false
+                }
+            }
+        });
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (soonest, latest) = (ends.iter().min().expect("clients"), ends.iter().max().expect("clients"));
+    eprintln!("the slowest round of logins took {slowest_login:?}; clients were cut after {soonest:?} to {latest:?}");
+    assert!(slowest_login < LOGIN_LIMIT, "a login took {slowest_login:?}");
+    let tolerance = Duration::from_secs(1);
+    assert!(*soonest > TIMEOUT - tolerance && *latest < TIMEOUT + tolerance, "cut after {soonest:?} to {latest:?}");
+}
+
+#[test]
+fn a_client_that_waits_for_a_place_in_vain_is_told_so() {
+    let backend = Backend::from(address(shared().node(0)));
+    let limits = [("authentication_timeout", "authentication_timeout"), ("client_queue_timeout", "within 2 s")];
+    for (limit, words) in limits {
+        let proxy = Proxy::over(std::slice::from_ref(&backend)).set("num_init_children", 1).set(limit, "2s").start();
+        let mut holder = Connection::login(proxy.address(), &superuser_login()).expect("login");
+        let begun = Instant::now();
+        match Connection::login(proxy.address(), &superuser_login()) {
+            Err(LoginError::Refused(error)) => {
+                assert_eq!((error.sqlstate().as_str(), error.field(b'S').as_deref()), ("53300", Some("FATAL")));
+                let text = error.field(b'M').unwrap_or_default();
+                assert!(text.contains(words), "{limit}: {text}");
+            }
+            other => panic!("{limit}: {other:?}"),
+        }
+        let after = begun.elapsed();
+        assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&after), "{limit}: after {after:?}");
+        assert_eq!(holder.value("SELECT 'in peace'"), "in peace");
+    }
+}
+
+#[test]
 fn silence_at_any_step_before_login_is_cut_too() {
     let testbed = shared_with_scram();
     let login = role(testbed, "silent");
@@ -225,6 +315,17 @@ fn nothing_after_terminate_is_done() {
         later.rows("SELECT 1 FROM pg_class WHERE relname = 'after_terminate'"),
         Vec::<Vec<Option<String>>>::new()
     );
+}
+
+/// The client's first message of SCRAM.
+fn sasl_initial_response() -> Vec<u8> {
+    let first = b"n,,n=,r=aGVsbG8sIHdvcmxk";
+    let mut body = b"SCRAM-SHA-256\0".to_vec();
+    body.extend_from_slice(&u32::try_from(first.len()).expect("a short message").to_be_bytes());
+    body.extend_from_slice(first);
+    let mut message = vec![b'p'];
+    message.extend(with_length(&body));
+    message
 }
 
 /// How long a login and one query take.

@@ -1,5 +1,8 @@
 //! From the first byte to the first ReadyForQuery: start-up packets, a slot, a backend, the client's proof.
 
+#[cfg(test)]
+mod tests;
+
 use super::{BALANCE, MAIN, Port, Report, Session, SessionEvent, Timer};
 use crate::auth::AuthError;
 use crate::auth::passwd::Credential;
@@ -32,7 +35,7 @@ pub(super) enum Phase {
     Slot { deadline: Instant, protocol: Protocol },
     /// Links are waited for.
     Linking(Linking),
-    /// The client proves its password. The link, or the reason why there is none, waits for the outcome.
+    /// The client proves its password, and holds nothing meanwhile. The reason why there is no link waits for the outcome.
     Proving { deadline: Instant, protocol: Protocol, proof: Box<Proof>, refused: Option<Box<Refused>> },
     /// Logged in.
     Serving,
@@ -79,6 +82,10 @@ impl Phase {
 
     pub(super) const fn waits_for_slot(&self) -> bool {
         matches!(self, Self::Slot { .. })
+    }
+
+    pub(super) const fn is_proving(&self) -> bool {
+        matches!(self, Self::Proving { .. })
     }
 
     pub(super) const fn is_over(&self) -> bool {
@@ -250,7 +257,10 @@ impl Session {
                 }
             }
         }
-        assert!(linking.main == node, "a grant for a node that was not asked for");
+        if linking.main != node || self.ports[MAIN].is_some() {
+            // The load-balance node was too slow for the links that were there before the client's proof.
+            return grant.ok();
+        }
         match grant {
             Ok(link) if self.view.mode == Mode::Streaming && link.in_hot_standby() == Some(true) => {
                 if !self.try_next_main(node) {
@@ -291,7 +301,7 @@ impl Session {
 
     fn main_refused(&mut self, refused: Refused) {
         let Phase::Linking(linking) = &self.phase else { return };
-        if refused.password_asked && !refused.unreachable {
+        if refused.password_asked && !refused.unreachable && !self.proven {
             let (deadline, protocol) = (linking.deadline, linking.protocol);
             return self.ask_proof(deadline, protocol, Some(Box::new(refused)));
         }
@@ -321,7 +331,7 @@ impl Session {
         }
         let (deadline, protocol) = (linking.deadline, linking.protocol);
         // A password that any backend asks for is the client's to prove.
-        if self.links().any(|link| link.password_asked) {
+        if !self.proven && self.links().any(|link| link.password_asked) {
             self.ask_proof(deadline, protocol, None);
         } else {
             self.greet(protocol);
@@ -336,8 +346,11 @@ impl Session {
         }
     }
 
+    /// Asks for the password. Whoever has not proved it takes nothing from others: while the client is waited for, its
+    /// place and its links are free.
     fn ask_proof(&mut self, deadline: Instant, protocol: Protocol, refused: Option<Box<Refused>>) {
         let Some(login) = &self.login else { return };
+        self.events.push_back(SessionEvent::StandAside);
         let seed = &self.setup.salt_seed;
         let mut keys = self.keys.borrow_mut();
         let verifier = match &login.password {
@@ -380,10 +393,10 @@ impl Session {
     }
 
     fn check_proof(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let Phase::Proving { protocol, proof, .. } = &mut self.phase else {
+        let Phase::Proving { deadline, protocol, proof, refused } = &mut self.phase else {
             unreachable!("a proof is read only while one is asked for");
         };
-        let protocol = *protocol;
+        let (deadline, protocol) = (*deadline, *protocol);
         let user = self.login.as_ref().map(|login| String::from_utf8_lossy(&login.user).into_owned());
         let user = user.unwrap_or_default();
         let refuse = |error: AuthError| error.fault(&user);
@@ -398,14 +411,13 @@ impl Session {
         let answer = proof.server.handle_client_final(body).map_err(refuse)?;
         assert!(!proof.hopeless, "a user without a password proved one");
         build::authentication(&mut out, AUTH_SASL_FINAL, &answer);
-        let Phase::Proving { refused, .. } = &mut self.phase else {
-            unreachable!("the phase has not changed since");
-        };
         if let Some(refused) = refused.take() {
             self.tell_refusal(*refused);
         } else {
             self.client.queue.push(out.into());
-            self.greet(protocol);
+            self.proven = true;
+            self.phase = Phase::Slot { deadline, protocol };
+            self.events.push_back(SessionEvent::WantSlot);
         }
         Ok(())
     }

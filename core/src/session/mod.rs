@@ -94,6 +94,9 @@ pub enum Peer {
 pub enum SessionEvent {
     /// A place among the clients served at a time (`num_init_children`); answer with [`Session::handle_slot`].
     WantSlot,
+    /// The client has to prove its password: until it has done so, the place is others', and so are the links, which
+    /// nobody has used: take each with [`Session::take_link`]. [`SessionEvent::WantSlot`] follows a proof.
+    StandAside,
     /// A link to `node`; answer with [`Session::handle_grant`].
     Acquire {
         /// The backend.
@@ -234,6 +237,8 @@ pub struct Session {
     phase: Phase,
     client: ClientSide,
     login: Option<Arc<Login>>,
+    /// The client has proved its password.
+    proven: bool,
     /// Boxed: most sessions have one, and an idle session should be small.
     ports: [Option<Box<Port>>; PORTS],
     statements: Statements,
@@ -300,6 +305,7 @@ impl Session {
             phase: Phase::new(deadline),
             client: ClientSide::default(),
             login: None,
+            proven: false,
             ports: [const { None }; PORTS],
             statements: Statements::default(),
             events: VecDeque::new(),
@@ -465,7 +471,7 @@ impl Session {
         deadline.filter(|(at, _)| *at < Instant::FAR)
     }
 
-    /// Takes the link to `node` out of the session, after [`SessionEvent::Release`] or at its end. The flag tells
+    /// Takes the link to `node` out of the session, after [`SessionEvent::Release`], at its end, or when it stands aside. The flag tells
     /// whether it may serve another session after washing; otherwise its connection must be closed.
     pub fn take_link(&mut self, node: NodeId) -> Option<(Link, bool)> {
         let position = self.position(node)?;
@@ -527,6 +533,7 @@ impl Session {
         }
         let inside = self.ports.iter().flatten().filter(|port| port.rest.bytes > 0 && port.rest.relay).count();
         assert!(inside <= 1, "the client is in the middle of two messages");
+        assert!(!self.phase.is_proving() || self.nodes().next().is_none(), "a client that may be nobody holds a link");
         assert!(!self.is_over() || self.showing.is_none(), "a session that is over still shows a table");
     }
 

@@ -197,6 +197,7 @@ impl<E: Env> Drive<E> {
         while let Some(event) = self.session.poll_event() {
             match event {
                 SessionEvent::WantSlot => self.worker.want_slot(&self.mailbox),
+                SessionEvent::StandAside => self.stand_aside(),
                 SessionEvent::Acquire { node, login } => self.worker.acquire(node, login, &self.mailbox),
                 SessionEvent::Release { node } => self.release(node),
                 SessionEvent::CancelOther { process_id, secret } => {
@@ -228,6 +229,18 @@ impl<E: Env> Drive<E> {
         let connection = self.nodes.iter().position(|(known, _)| *known == node).map(|at| self.nodes.swap_remove(at).1);
         if let (Some((link, reusable)), Some(connection)) = (self.session.take_link(node), connection) {
             self.worker.release(link, connection.socket, reusable);
+        }
+    }
+
+    /// The client is waited for, and may be anybody: others have its place and its links meanwhile.
+    fn stand_aside(&mut self) {
+        for (node, connection) in std::mem::take(&mut self.nodes) {
+            if let Some((link, untouched)) = self.session.take_link(node) {
+                self.worker.give_back(link, connection.socket, untouched);
+            }
+        }
+        if std::mem::take(&mut self.has_slot) {
+            self.worker.shared.leave_slot();
         }
     }
 

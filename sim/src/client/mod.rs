@@ -64,6 +64,8 @@ pub enum ClientEvent {
 #[derive(Debug)]
 enum Phase {
     Login(Box<Login>),
+    /// It has stopped within its login, and says no more.
+    Stopped,
     Serving,
     /// It has said goodbye, or is about to vanish.
     Leaving,
@@ -179,6 +181,10 @@ impl Client {
 
     /// No more requests than those under way: the world wants to end.
     pub fn finish(&mut self, now: Instant) {
+        if self.has_stopped() {
+            self.phase = Phase::Gone;
+            self.events.push_back(ClientEvent::Close);
+        }
         self.workload.requests = self.requests_made;
         self.workload.read_pause = None;
         self.workload.ending = Ending::Terminate;
@@ -239,6 +245,11 @@ impl Client {
     /// Requests that have been made.
     pub fn requests_made(&self) -> u32 {
         self.requests_made
+    }
+
+    /// True when it has stopped within its login, and waits to be sent away.
+    pub fn has_stopped(&self) -> bool {
+        matches!(self.phase, Phase::Stopped)
     }
 
     /// True once it has left or been cut off.
@@ -363,9 +374,18 @@ impl Client {
     }
 
     fn read_message(&mut self, message: &[u8], now: Instant) -> Result<(), String> {
+        if self.has_stopped() {
+            // Its last word; whatever else, like a notice, does not matter to it.
+            if message[0] == b'E' {
+                self.events.push_back(ClientEvent::Mark(Mark::LoginStopped));
+                self.phase = Phase::Gone;
+                self.events.push_back(ClientEvent::Close);
+            }
+            return Ok(());
+        }
         if let Phase::Login(login) = &mut self.phase {
             match login.handle_message(message, &mut self.out)? {
-                login::Progress::Pending => {}
+                login::Progress::Pending => self.stop(message),
                 login::Progress::Done(_) if self.workload.wrong_password => {
                     return Err("I06: a wrong password was taken for the right one".to_owned());
                 }
@@ -402,6 +422,21 @@ impl Client {
         }
         self.go_on_after_flush();
         Ok(())
+    }
+
+    /// Stops within the answer to an authentication request, if it is a client that does so.
+    fn stop(&mut self, message: &[u8]) {
+        // The second request is SCRAM's: who does not stop at the first does so there.
+        let asked = match message {
+            [b'R', _, _, _, _, 0, 0, 0, 11, ..] => true,
+            [b'R', ..] => self.rng.chance(1, 2),
+            _ => false,
+        };
+        if self.workload.ending == Ending::Stop && asked && !self.out.is_empty() {
+            let kept = self.rng.below(self.out.len() as u64) as usize;
+            self.out.truncate(kept);
+            self.phase = Phase::Stopped;
+        }
     }
 
     fn moment(&self) -> Moment {

@@ -14,6 +14,8 @@ pub enum Ending {
     Vanish,
     /// By closing the connection after some byte of its first packet.
     GiveUp,
+    /// By saying no more after some byte of its proof of the password: pgconvoy has to end it.
+    Stop,
 }
 
 /// What one session of a client does.
@@ -89,6 +91,7 @@ impl Workload {
             ending: match rng.below(24) {
                 0 => Ending::GiveUp,
                 1..=8 => Ending::Vanish,
+                9..=11 if asked => Ending::Stop,
                 _ => Ending::Terminate,
             },
         }

@@ -113,7 +113,8 @@ impl World {
 
     pub(super) fn finish_clients(&mut self) {
         for index in 0..self.slots.len() as u32 {
-            if let Some(client) = &mut self.slots[index as usize].client {
+            // One that has stopped is left to pgconvoy.
+            if let Some(client) = self.slots[index as usize].client.as_mut().filter(|client| !client.has_stopped()) {
                 client.finish(self.now);
                 let pipe = self.slots[index as usize].pipe;
                 self.read_client(index, pipe);

@@ -27,6 +27,7 @@ marks! {
     // What clients do and see. The numbers are those of the failure catalogue.
     EncryptionAsked "F06: a client asked for encryption first",
     LoginGivenUp "F02: a client left in the midst of its login",
+    LoginStopped "F02: a client that stopped in the midst of its login was sent away",
     PasswordRefused "F07: a wrong password was refused",
     VanishedInBatch "F21: a client vanished with answers outstanding",
     VanishedInBlock "F26: a client vanished in a transaction block",
@@ -57,6 +58,7 @@ marks! {
     LinkReused "F15: a link was used again",
     LinkDead "F24: an idle link was found dead",
     LinkAwaited "a session waited for a link",
+    StoodAside "F02: a place and links were given back until the client had proved its password",
     PlaceAwaited "a client waited for a place",
     LoginFailed "F27: a login at a server failed",
     ErrandOverdue "F25: a login or a wash took too long",

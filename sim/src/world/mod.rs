@@ -220,7 +220,8 @@ impl World {
 
     fn is_past_end(&self) -> bool {
         let Some(healed) = self.healed_at else { return false };
-        let limit = if self.slots.iter().any(|slot| slot.client.is_some()) { LIVENESS } else { QUIET };
+        let working = |slot: &Slot| slot.client.as_ref().is_some_and(|client| !client.has_stopped());
+        let limit = if self.slots.iter().any(working) { LIVENESS } else { QUIET };
         let done =
             self.slots.iter().all(|slot| slot.client.is_none()) && self.proxy.is_quiet() && self.cancels.is_empty();
         self.now > healed.after(limit) || (done && self.now > healed.after(SETTLING))
@@ -277,7 +278,9 @@ impl World {
 
     /// Everybody has had the time to finish.
     fn check_end(&mut self) {
-        if let Some(why) = self.slots.iter().find_map(|slot| slot.client.as_ref()).map(|client| client.waits_for()) {
+        let clients = || self.slots.iter().filter_map(|slot| slot.client.as_ref());
+        let late = clients().find(|client| !client.has_stopped()).or(clients().next());
+        if let Some(why) = late.map(|client| client.waits_for()) {
             return self.fail(format!("I20: {why} after everything was well for {LIVENESS:?}"));
         }
         if let Err(what) = self.proxy.left_over() {

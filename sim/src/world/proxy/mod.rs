@@ -37,6 +37,9 @@ pub(super) type SessionId = u64;
 const SWEEP: Duration = Duration::from_millis(1_000);
 /// Longest time to open a link.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest login: longer than clients that go on may need, and short enough for those that have stopped to be gone in
+/// the end.
+const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(25);
 /// Longest wait for a place or a link: longer than any run.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -96,7 +99,7 @@ impl Proxy {
         let (passwords, _) = PasswordFile::parse(format!("alice:TEXT{password}\nbob:TEXT{password}\n"));
         let setup = Setup {
             passwords,
-            authentication_timeout: Some(Duration::from_secs(60)),
+            authentication_timeout: Some(AUTHENTICATION_TIMEOUT),
             client_idle_limit: None,
             load_balance: plan.load_balance,
             allow_sql_comments: false,

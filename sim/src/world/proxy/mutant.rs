@@ -31,6 +31,8 @@ pub enum Mutant {
     IgnoreQueueBound,
     /// A client that waits for a place is not told that it has one.
     LoseWakeup,
+    /// A client keeps its place while it is to prove its password.
+    HoldPlace,
     /// A client's place is not given back.
     LeakSlot,
     /// A closed link is still counted.
@@ -41,7 +43,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SkipWash,
         Self::KeepHalfSent,
         Self::ForwardKey,
@@ -52,6 +54,7 @@ impl Mutant {
         Self::DropRequest,
         Self::IgnoreQueueBound,
         Self::LoseWakeup,
+        Self::HoldPlace,
         Self::LeakSlot,
         Self::LeakLink,
         Self::Unseeded,
@@ -67,7 +70,7 @@ impl Mutant {
             Self::SwapReplies => "a row of c",
             Self::DuplicateRequest | Self::DropRequest => "I04",
             Self::IgnoreQueueBound => "I17",
-            Self::LoseWakeup => "I20",
+            Self::LoseWakeup | Self::HoldPlace => "I20",
             Self::LeakSlot | Self::LeakLink => "I21",
             Self::Unseeded => "I24",
         }

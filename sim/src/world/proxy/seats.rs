@@ -220,6 +220,7 @@ impl World {
             any = true;
             match event {
                 SessionEvent::WantSlot => self.want_slot(id),
+                SessionEvent::StandAside => self.stand_aside(id),
                 SessionEvent::Acquire { node, login } => self.acquire(id, node, login),
                 SessionEvent::Release { node } => self.release(id, node),
                 SessionEvent::CancelOther { process_id, secret } => self.cancel_other(id, process_id, secret),
@@ -250,6 +251,10 @@ impl World {
     }
 
     fn want_slot(&mut self, id: SessionId) {
+        if self.proxy.seats.get(&id).is_some_and(|seat| seat.has_slot) {
+            // Only a pgconvoy that clings to places comes here.
+            return self.proxy.mail.push_back((id, Mail::Slot));
+        }
         match self.proxy.gate.arrive(id, self.now) {
             pgconvoy_core::gate::Entry::In => self.proxy.mail.push_back((id, Mail::Slot)),
             pgconvoy_core::gate::Entry::Wait => self.mark(Mark::PlaceAwaited),
@@ -283,6 +288,23 @@ impl World {
         let pipe = seat.nodes.iter().position(|(known, _)| *known == node).map(|at| seat.nodes.swap_remove(at).1);
         if let (Some((link, reusable)), Some(pipe)) = (seat.session.take_link(node), pipe) {
             self.wash(link, pipe, reusable);
+        }
+    }
+
+    fn stand_aside(&mut self, id: SessionId) {
+        self.mark(Mark::StoodAside);
+        let Some(seat) = self.proxy.seats.get_mut(&id) else { return };
+        let clings = self.proxy.saboteur.is(Mutant::HoldPlace);
+        let had_slot = std::mem::replace(&mut seat.has_slot, clings) && !clings;
+        let links: Vec<_> = std::mem::take(&mut seat.nodes)
+            .into_iter()
+            .filter_map(|(node, pipe)| Some((seat.session.take_link(node)?, pipe)))
+            .collect();
+        for ((link, untouched), pipe) in links {
+            self.give_back(link, pipe, untouched);
+        }
+        if had_slot {
+            self.leave_slot();
         }
     }
 
