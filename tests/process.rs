@@ -222,11 +222,48 @@ fn what_a_crash_leaves_behind_is_no_obstacle() {
     server.process.kill().unwrap();
     assert_eq!(server.process.wait().unwrap().signal(), Some(9));
     assert!(site.path("pgpool.pid").exists());
-    assert_eq!(site.pgconvoy(&["stop"]).output().unwrap().status.code(), Some(3));
     let server = site.start(site.pgconvoy(&["serve"])).unwrap();
     assert_eq!(site.recorded(), Pid::from_child(&server.process));
     assert!(site.pgconvoy(&["stop"]).output().unwrap().status.success());
     site.assert_clean().unwrap();
+}
+
+#[test]
+fn a_stop_clears_away_what_a_crash_has_left() {
+    let site = Site::new().unwrap();
+    let mut server = site.start(site.pgconvoy(&["serve"])).unwrap();
+    let process = Process::open(Pid::from_child(&server.process)).unwrap();
+    server.process.kill().unwrap();
+    assert!(process.wait(Duration::from_secs(10)).unwrap());
+    // Nobody has asked how the server ended: the system still lists it.
+    for expected in ["is gone, and the file is removed\n", "could not read pid file"] {
+        let stopped = site.pgconvoy(&["stop"]).output().unwrap();
+        assert_eq!(stopped.status.code(), Some(3));
+        assert!(stderr(&stopped).contains(expected), "{}", stderr(&stopped));
+        assert!(!site.path("pgpool.pid").exists());
+    }
+    server.process.wait().unwrap();
+}
+
+#[test]
+fn a_reload_of_a_broken_file_is_refused_at_the_terminal() {
+    let site = Site::new().unwrap();
+    let mut server = site.start(site.pgpool(&["-n"])).unwrap();
+    site.configure(&format!("{}reserved_connections = some\n", site.own_lines())).unwrap();
+    for mut command in [site.pgpool(&["reload"]), site.pgconvoy(&["reload"])] {
+        let refused = command.output().unwrap();
+        assert_eq!(refused.status.code(), Some(1));
+        let printed = stderr(&refused);
+        assert!(
+            printed.contains("pgpool.conf:7:24") && printed.contains("7 | reserved_connections = some"),
+            "{printed}"
+        );
+    }
+    site.configure(&site.own_lines()).unwrap();
+    assert!(site.pgpool(&["-m", "fast", "stop"]).output().unwrap().status.success());
+    assert!(server.process.wait().unwrap().success());
+    let log = server.rest_of_log().unwrap();
+    assert!(!log.contains("reload"), "the server was told nothing: {log}");
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use super::pidfile::running;
+use super::pidfile::{remove_stale, running};
 use super::signals::{Process, Request};
-use crate::config::{Config, Diagnostic};
+use crate::config::{Config, Diagnostic, Loaded, Severity};
 use crate::log::{AlreadyInstalled, Log};
 use crate::server::StopMode;
 
@@ -22,6 +22,9 @@ pub enum Error {
     /// The configuration file cannot be read.
     #[error("{0}")]
     Config(Box<Diagnostic>),
+    /// The configuration file has errors, which the server would find too.
+    #[error("the configuration has errors, and the server was not told to read it:\n{}", rendered(.0))]
+    Mistakes(Vec<Diagnostic>),
     /// There is no pid file; worded as pgpool-II words it.
     #[error("could not read pid file {path}: {error}")]
     PidFile {
@@ -31,8 +34,14 @@ pub enum Error {
         error: io::Error,
     },
     /// The process of the pid file is gone.
-    #[error("no server is running: the process that pid file {0} names is gone")]
-    Gone(PathBuf),
+    #[error("no server is running: the process that pid file {} names is gone{}", .path.display(),
+        if *.removed { ", and the file is removed" } else { "" })]
+    Gone {
+        /// The file.
+        path: PathBuf,
+        /// Whether the file was removed.
+        removed: bool,
+    },
     /// The system does not let us.
     #[error("could not send a signal to process {pid}: {error}")]
     Signal {
@@ -50,10 +59,24 @@ impl Error {
     /// The exit code: pgpool-II's `stop` ends with 3 when there is no server to stop.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::PidFile { .. } | Self::Gone(_) => ExitCode::from(3),
-            Self::Config(_) | Self::Signal { .. } | Self::Log(_) => ExitCode::FAILURE,
+            Self::PidFile { .. } | Self::Gone { .. } => ExitCode::from(3),
+            Self::Config(_) | Self::Mistakes(_) | Self::Signal { .. } | Self::Log(_) => ExitCode::FAILURE,
         }
     }
+
+    /// Removes the pid file of a server that is gone.
+    fn clean_up(self) -> Self {
+        match self {
+            Self::Gone { path, .. } => Self::Gone { removed: remove_stale(&path).unwrap_or(false), path },
+            other => other,
+        }
+    }
+}
+
+/// The errors among some findings, each with the lines that it is about.
+fn rendered(findings: &[Diagnostic]) -> String {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    errors.map(Diagnostic::render).collect::<Vec<_>>().join("\n\n")
 }
 
 /// Stops the server of a configuration file, and waits until its process has ended. Progress goes to stderr.
@@ -63,7 +86,7 @@ impl Error {
 pub fn stop(config: &Path, mode: StopMode) -> Result<(), Error> {
     let essentials = Config::essentials(config).map_err(|finding| Error::Config(Box::new(finding)))?;
     let log = Log::install(&essentials.logging)?;
-    let (pid, server) = find(essentials.files.pid_file_name.as_ref())?;
+    let (pid, server) = find(essentials.files.pid_file_name.as_ref()).map_err(Error::clean_up)?;
     let number = pid.as_raw_pid();
     let signal_error = |error| Error::Signal { pid: number, error };
     server.send(Request::Stop(mode)).map_err(signal_error)?;
@@ -81,15 +104,15 @@ pub fn stop(config: &Path, mode: StopMode) -> Result<(), Error> {
 /// Tells the server of a configuration file to read it again, and does not wait for that.
 ///
 /// # Errors
-/// If there is no server, or it cannot be told.
+/// If the file has errors, there is no server, or it cannot be told.
 pub fn reload(config: &Path) -> Result<(), Error> {
-    let essentials = Config::essentials(config).map_err(|finding| Error::Config(Box::new(finding)))?;
-    let (pid, server) = find(essentials.files.pid_file_name.as_ref())?;
+    let Loaded { config, .. } = Config::load(config).map_err(Error::Mistakes)?;
+    let (pid, server) = find(config.files.pid_file_name.as_ref())?;
     server.send(Request::Reload).map_err(|error| Error::Signal { pid: pid.as_raw_pid(), error })
 }
 
 fn find(pid_file: &Path) -> Result<(Pid, Process), Error> {
-    let gone = || Error::Gone(pid_file.to_owned());
+    let gone = || Error::Gone { path: pid_file.to_owned(), removed: false };
     let read_error = |error| Error::PidFile { path: pid_file.to_owned(), error };
     let pid = running(pid_file).map_err(read_error)?.ok_or_else(gone)?;
     let server = Process::open(pid).map_err(|_| gone())?;

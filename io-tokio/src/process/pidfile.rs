@@ -104,6 +104,25 @@ pub fn running(path: &Path) -> io::Result<Option<Pid>> {
     Ok(pid_in(&mut file).filter(|pid| is_server(*pid)))
 }
 
+/// Removes a pid file whose server is gone; false if it belongs to somebody after all.
+///
+/// # Errors
+/// If the file cannot be opened, locked or removed.
+pub fn remove_stale(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    // Under the lock no server can begin to use it.
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let stale = is_at(&file, path) && pid_in(&mut file).is_none_or(|pid| !is_server(pid));
+    if stale {
+        std::fs::remove_file(path)?;
+    }
+    Ok(stale)
+}
+
 /// The number at the beginning of a pid file.
 fn pid_in(file: &mut File) -> Option<Pid> {
     let mut text = Vec::new();
@@ -143,10 +162,13 @@ fn is_server(pid: Pid) -> bool {
     name.is_some() && (name == own_name || matches!(name.as_deref(), Some("pgpool" | "pgconvoy")))
 }
 
-/// The name under which the system lists a process; none if there is no such process.
+/// The name under which the system lists a process; none if there is no such process, or if it has ended and its parent
+/// has not asked how (a zombie).
 fn command_name(pid: Pid) -> Option<String> {
-    let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_pid())).ok()?;
-    Some(name.trim_end().to_owned())
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+    // "17 (name) S ...": the name itself may have brackets in it.
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    (!rest.trim_start().starts_with(['Z', 'X'])).then(|| name.to_owned())
 }
 
 fn executable(pid: Pid) -> Option<PathBuf> {
@@ -197,6 +219,33 @@ mod tests {
             error.to_string(),
             "could not open pid file as /nonexistent/pgpool.pid. reason: No such file or directory (os error 2)"
         );
+    }
+
+    #[test]
+    fn a_zombie_is_no_server() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pgpool.pid");
+        // The test program's own file under another name, so that the system lists both alike.
+        let ours = std::env::current_exe().unwrap();
+        let mut child =
+            std::process::Command::new(ours).arg("--list").stdout(std::process::Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        std::fs::write(&path, format!("{}\0", child.id())).unwrap();
+        let ended = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(pid), ended).unwrap();
+        assert_eq!(running(&path).unwrap(), None);
+        assert!(remove_stale(&path).unwrap());
+        assert!(!path.exists());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_file_of_a_live_server_is_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pgpool.pid");
+        let _held = PidFile::create(&path).unwrap();
+        assert!(!remove_stale(&path).unwrap());
+        assert!(path.exists());
     }
 
     #[test]
