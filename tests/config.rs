@@ -84,6 +84,27 @@ fn an_unreadable_file_is_an_error() {
 }
 
 #[test]
+fn a_port_that_is_none_is_one_mistake() {
+    let text = "backend_hostname0 = 'db'\nbackend_port0 = 99999\nbackend_weight0 = 1\n\
+                backend_hostname1 = 'db'\nbackend_port1 = 5432\n";
+    let (printed, code) = Files::new(&[("pgpool.conf", text)]).check("pgpool.conf");
+    assert_eq!(code, 1);
+    assert!(printed.starts_with("error: backend_port0: 99999 is outside"), "{printed}");
+    assert!(printed.ends_with("pgpool.conf: 1 error, 0 warnings\n"), "{printed}");
+}
+
+#[test]
+fn directories_that_do_not_exist_are_named_with_their_lines() {
+    let lines = "unix_socket_directories = '/tmp,/nowhere/sockets'\nlogdir = '/nowhere/work'\n";
+    let files = Files::new(&[("pgpool.conf", &format!("{BACKENDS}{lines}"))]);
+    let (printed, code) = files.check("pgpool.conf");
+    assert_eq!(code, 1);
+    let sockets = "error: unix_socket_directories: there is no directory /nowhere/sockets\n --> pgpool.conf:4:";
+    let work = "warning: work_dir: there is no directory /nowhere/work\n --> pgpool.conf:5:";
+    assert!(printed.contains(sockets) && printed.contains(work), "{printed}");
+}
+
+#[test]
 fn every_name_of_pgpool_is_known() {
     let known = names::parameters().map(|known| (known.name, known.default, known.index));
     let deprecated = names::DEPRECATED.map(|(old, new)| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::groups::{BackendSettings, Clustering, Listen, LoadBalance, Processes};
+use super::groups::{BackendSettings, Clustering, Files, Listen, LoadBalance, Processes};
 use super::names::Parameter;
 use super::value::Value;
 use super::values::Values;
@@ -17,6 +17,15 @@ pub(super) fn check(values: &Values, file: &Path, findings: &mut Vec<Diagnostic>
     check.exclusive_lists();
     check.reserved_connections();
     check.log_destination();
+}
+
+/// Notes directories of a server about to start that do not exist.
+pub(super) fn check_directories(values: &Values, file: &Path, findings: &mut Vec<Diagnostic>) {
+    let mut check = Check { values, file, findings };
+    for directory in Listen::read(values, None).unix_socket_directories {
+        check.directory("unix_socket_directories", &directory, Severity::Error);
+    }
+    check.directory("work_dir", &Files::read(values, None).work_dir, Severity::Warning);
 }
 
 struct Check<'a> {
@@ -44,7 +53,10 @@ impl Check<'_> {
             let backend = BackendSettings::read(self.values, Some(node));
             self.flags(node, &backend.flag);
             if backend.port == 0 {
-                self.port_missing(node);
+                // What is wrong with a port that was given has been said.
+                if !self.has_error_of(|name| name == format!("backend_port{node}")) {
+                    self.port_missing(node);
+                }
                 continue;
             }
             in_use += 1;
@@ -54,11 +66,12 @@ impl Check<'_> {
             }
         }
         let load_balance_mode = LoadBalance::read(self.values, None).load_balance_mode;
-        if in_use == 0 && !self.has_backend_error() {
+        if in_use == 0 && !self.has_error_of(|name| name.starts_with("backend_")) {
             let help = "set at least backend_hostname0 and backend_port0";
             self.findings.push(Diagnostic::about(Severity::Error, self.file, "no backend is configured").help(help));
         }
-        if in_use > 0 && weights == 0.0 && load_balance_mode {
+        let mistaken = self.has_error_of(|name| name.starts_with("backend_weight") || name.starts_with("backend_port"));
+        if in_use > 0 && weights == 0.0 && load_balance_mode && !mistaken {
             let message = "no backend has a weight, so that no read is balanced";
             let help = "set backend_weight0 and so on";
             self.findings.push(Diagnostic::about(Severity::Warning, self.file, message).help(help));
@@ -69,13 +82,13 @@ impl Check<'_> {
         }
     }
 
-    /// Whether a mistake has been found that may be why a backend is missing.
-    fn has_backend_error(&self) -> bool {
-        let is_of_backend = |finding: &Diagnostic| {
-            finding.severity == Severity::Error
-                && finding.parameter.as_ref().is_some_and(|name| name.starts_with("backend_"))
+    /// Whether a mistake has been found in a parameter of such a name, so that what seems to be missing was only not
+    /// understood.
+    fn has_error_of(&self, named: impl Fn(&str) -> bool) -> bool {
+        let meant = |finding: &Diagnostic| {
+            finding.severity == Severity::Error && finding.parameter.as_deref().is_some_and(&named)
         };
-        self.findings.iter().any(is_of_backend)
+        self.findings.iter().any(meant)
     }
 
     fn flags(&mut self, node: u16, flags: &[String]) {
@@ -130,6 +143,12 @@ impl Check<'_> {
                 self.note(Severity::Error, "log_destination", None, message).help =
                     Some("use stderr, syslog or both".to_owned());
             }
+        }
+    }
+
+    fn directory(&mut self, name: &'static str, directory: &str, severity: Severity) {
+        if !directory.is_empty() && !Path::new(directory).is_dir() {
+            self.note(severity, name, None, format!("there is no directory {directory}"));
         }
     }
 

@@ -152,7 +152,8 @@ impl Config {
     /// # Errors
     /// All errors and warnings, if there is at least one error.
     pub fn parse(path: &Path, text: String) -> Result<Loaded, Vec<Diagnostic>> {
-        let (values, findings) = read(path, text);
+        let (values, mut findings) = read(path, text);
+        check::check_directories(&values, path, &mut findings);
         finish(path, values, findings)
     }
 
