@@ -115,6 +115,22 @@ fn sessions_spread_by_weight_in_both_protocols() {
     assert_no_misroute(&testbed);
 }
 
+#[test]
+fn what_fails_on_one_node_explains_itself_in_the_log_of_another() {
+    let (testbed, mut proxy) = three_nodes([0, 1, 0]);
+    // A block of two reads, of which the second goes to the primary.
+    let mut session = Connection::login(proxy.address(), &superuser_login()).expect("a login");
+    session.query("BEGIN").expect("an answer");
+    session.rows("SELECT 1 FROM pg_class LIMIT 1");
+    session.query("SELECT 1/0 FROM pg_class FOR UPDATE").expect("an answer");
+    session.query("ROLLBACK").expect("an answer");
+    let log = fs::read_to_string(testbed.node(1).log_path()).expect("a server's log");
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains("ERROR:  ")).collect();
+    let [error] = errors[..] else { panic!("one error on the standby:\n{log}") };
+    assert!(error.contains("'pgconvoy aborts this transaction block because it failed on another node'"), "{error}");
+    proxy.assert_healthy();
+}
+
 /// What the clients of a load have met.
 #[derive(Default)]
 struct Load {

@@ -8,8 +8,9 @@ use crate::wire::{TransactionStatus, build};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// A statement that fails: it aborts the block of a port whose partner's block has failed.
-pub(super) const ABORT_BLOCK: &str = "pgconvoy aborts this transaction block because it failed on another node";
+/// A statement that fails: it aborts the block of a port whose partner's block has failed. PostgreSQL logs a syntax error
+/// at this string, so that the log itself says what it is.
+pub(super) const ABORT_BLOCK: &str = "'pgconvoy aborts this transaction block because it failed on another node'";
 
 impl Session {
     /// Brings everything into step after an input.

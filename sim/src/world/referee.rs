@@ -33,7 +33,7 @@ struct Traffic {
 const INSERTIONS: [&str; 4] = ["ABORT", "ROLLBACK", "DISCARD ALL", "SELECT pg_catalog.pg_is_in_recovery()"];
 
 /// Makes a transaction fail that has failed elsewhere, as a Query or in a Parse.
-const ABORT_BLOCK: &str = "pgconvoy aborts this transaction block because it failed on another node";
+const ABORT_BLOCK: &str = "'pgconvoy aborts this transaction block because it failed on another node'";
 
 /// The referee of one run.
 #[derive(Debug)]
