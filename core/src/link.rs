@@ -67,6 +67,11 @@ impl Refused {
         Self { fault, response: None, password_asked: false, unreachable: false }
     }
 
+    /// True when the server said that a limit of connections is reached: its own, the role's or the database's.
+    pub fn at_limit(&self) -> bool {
+        self.response.is_some() && &self.fault.sqlstate == b"53300"
+    }
+
     /// The backend could not be reached.
     pub fn unreachable(node: NodeId, why: &str) -> Self {
         let fault = Fault::new(Culprit::Backend, b"08006", format!("could not connect to backend {node}"))

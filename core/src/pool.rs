@@ -40,6 +40,23 @@ pub enum Answer {
     Wait,
 }
 
+/// A limit of connections that PostgreSQL may have reached when it refuses one more (53300). Its words, which tell which
+/// one it is, are in its own language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// A role's `CONNECTION LIMIT`.
+    Role,
+    /// A database's `CONNECTION LIMIT`.
+    Database,
+    /// `max_connections`.
+    Server,
+}
+
+impl Limit {
+    /// All of them, in the order in which to look for what is in the way.
+    pub const ALL: [Self; 3] = [Self::Role, Self::Database, Self::Server];
+}
+
 /// What a pool wants. Poll until `None` after every call.
 #[derive(Debug)]
 pub enum PoolEvent {
@@ -202,6 +219,18 @@ impl Pool {
             self.events.push_back(PoolEvent::Close(id));
             self.dead(id);
         }
+    }
+
+    /// The longest idle link to `node` that counts towards a limit which keeps `login` out: when it is closed, there is
+    /// room for one.
+    pub fn in_the_way(&self, node: NodeId, login: &Login, limit: Limit) -> Option<LinkId> {
+        let counts = |other: &Login| match limit {
+            Limit::Role => other.user == login.user,
+            Limit::Database => other.database == login.database,
+            Limit::Server => true,
+        };
+        let idle = &self.shelves.get(&node)?.idle;
+        idle.iter().find(|parked| counts(&parked.link.login)).map(|parked| parked.id)
     }
 
     /// Closes every idle link of a node, or of all.
@@ -387,6 +416,26 @@ mod tests {
         assert_eq!(pool.park(link("shop"), T0.after(Duration::from_millis(CLAIM_MS - 1))), None);
         assert!(pool.park(link("shop"), T0.after(Duration::from_millis(CLAIM_MS))).is_some());
         pool.invariants();
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_a_login_counts_towards_the_same_limit() {
+        let mut pool = pool(None);
+        let of = |user: &str, database: &str| {
+            let (user, database) = (user.as_bytes().to_vec(), database.as_bytes().to_vec());
+            Arc::new(Login { user, database, parameters: Vec::new(), password: None })
+        };
+        let wanted = of("alice", "shop");
+        assert_eq!(pool.in_the_way(N0, &wanted, Limit::Server), None);
+        let mut park = |login: &Arc<Login>| {
+            pool.ask(1, N0, login, T0, || true);
+            pool.park(Link::new(N0, Arc::clone(login), String::from("n"), T0), T0)
+        };
+        let [oldest, role, _, database] =
+            [of("bob", "bank"), of("alice", "bank"), of("alice", "farm"), of("bob", "shop")].map(|login| park(&login));
+        let found = Limit::ALL.map(|limit| pool.in_the_way(N0, &wanted, limit));
+        assert_eq!(found, [role, database, oldest]);
+        assert_eq!(pool.in_the_way(NodeId(1), &wanted, Limit::Server), None, "another server's limits are its own");
     }
 
     #[test]

@@ -339,3 +339,38 @@ fn a_server_that_is_full_says_so_and_stays_in_service() {
     proxy.assert_healthy();
     Connection::login(proxy.address(), &superuser_login()).expect("the node is still in service");
 }
+
+#[test]
+fn an_idle_connection_makes_room_for_a_login_at_a_limit() {
+    let testbed = shared();
+    let mut root = superuser(testbed);
+    let [one, two] = ["limited_one", "limited_two"].map(|name| role(testbed, name));
+    root.rows("ALTER ROLE limited_one CONNECTION LIMIT 1");
+    root.rows("CREATE DATABASE limited_a");
+    root.rows("CREATE DATABASE limited_b CONNECTION LIMIT 1");
+    let proxy = Proxy::over(&[Backend::from(address(testbed.node(0)))]).start();
+    let mut watcher = Connection::login(proxy.address(), &superuser_login()).expect("login");
+    let to = |login: &Login, database: &str| Login { database: database.into(), ..login.clone() };
+    // The first has what keeps the second out: the role's only connection, then the database's.
+    let pairs = [[to(&one, "limited_a"), to(&one, "limited_b")], [to(&one, "limited_b"), to(&two, "limited_b")]];
+    for [first, second] in pairs {
+        let mut session = Connection::login(proxy.address(), &first).expect("the first login");
+        assert_eq!(session.value("SELECT current_database()"), first.database);
+        match Connection::login(proxy.address(), &second) {
+            Err(LoginError::Refused(error)) => assert_eq!(error.sqlstate(), "53300"),
+            other => panic!("a connection in use was taken away: {other:?}"),
+        }
+        session.leave().expect("a close");
+        wait_until(Duration::from_secs(2), "the connection is idle in the pool", || {
+            watcher.rows("SHOW pool_pools").iter().any(|row| {
+                let has = |text: &str| row.iter().any(|value| value.as_deref() == Some(text));
+                has(&first.user) && has(&first.database) && has("Wait for connection")
+            })
+        });
+        let mut session = Connection::login(proxy.address(), &second).expect("there is room");
+        assert_eq!(session.value("SELECT current_database()"), second.database);
+        session.leave().expect("a close");
+        let all = "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'limited_%' AND state <> 'idle'";
+        wait_until(Duration::from_secs(2), "the server is done with it", || root.value(all) == "0");
+    }
+}

@@ -1,9 +1,9 @@
-//! Errands with backends: opening a link, washing one, sending a cancel request, probing a node.
+//! Errands with backends: opening a link, making room for it, washing one, sending a cancel request, probing a node.
 
 use super::line::{Line, Right};
 use super::mailbox::{Grant, Mail, Mailbox};
 use super::settings::BackendSettings;
-use super::shared::{LinkInfo, SessionId};
+use super::shared::{LinkInfo, SessionId, WorkerMail};
 use super::worker::{News, Worker, timed_out};
 use crate::env::Env;
 use bytes::{Bytes, BytesMut};
@@ -12,11 +12,14 @@ use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, READ_BYTES, RESET_TIMEOUT_MS};
 use pgconvoy_core::link::{Link, Login, Outcome, Refused};
 use pgconvoy_core::node::NodeId;
+use pgconvoy_core::pool::Limit;
 use pgconvoy_core::wire::build;
+use pgconvoy_core::wire::tag::frontend;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// Tells a session that there is no link, unless it has been told something else: also after a panic, so that nobody
@@ -53,7 +56,13 @@ pub(super) async fn open<E: Env>(
     mailbox: Rc<Mailbox<Line<E>>>,
 ) {
     let promise = Promise { worker: Rc::clone(&worker), node, mailbox, kept: false };
-    let opened = login_at(&worker, node, login).await;
+    let mut opened = login_at(&worker, node, Arc::clone(&login)).await;
+    for limit in Limit::ALL {
+        // Whoever could have an idle link shall not be kept out by it.
+        if opened.as_ref().is_err_and(Refused::at_limit) && make_room(&worker, node, &login, limit).await {
+            opened = login_at(&worker, node, Arc::clone(&login)).await;
+        }
+    }
     match opened {
         Ok((mut link, stream)) => {
             link.parameters.share(&mut worker.parameters.borrow_mut());
@@ -64,6 +73,48 @@ pub(super) async fn open<E: Env>(
             promise.keep(Err(refused));
         }
     }
+}
+
+/// Closes an idle link, of whatever worker, that counts towards a limit which keeps `login` out. False when there is
+/// none.
+async fn make_room<E: Env>(worker: &Rc<Worker<E>>, node: NodeId, login: &Arc<Login>, limit: Limit) -> bool {
+    if close_in_the_way(worker, node, login, limit).await {
+        return true;
+    }
+    for other in (0..worker.shared.workers.len()).filter(|other| *other != worker.index) {
+        let (answer, answered) = oneshot::channel();
+        worker.shared.tell(other, WorkerMail::MakeRoom(node, Arc::clone(login), limit, answer));
+        if answered.await.unwrap_or(false) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Closes an idle link of this worker, as above, and waits until the server has let go of it.
+pub(super) async fn close_in_the_way<E: Env>(
+    worker: &Rc<Worker<E>>,
+    node: NodeId,
+    login: &Login,
+    limit: Limit,
+) -> bool {
+    let Some(mut line) = worker.take_in_the_way(node, login, limit) else { return false };
+    let (user, database) = (String::from_utf8_lossy(&login.user), String::from_utf8_lossy(&login.database));
+    tracing::info!(
+        "closing an idle connection to backend {node}: a limit of connections keeps user \"{user}\" out of database \"{database}\""
+    );
+    let mut packet = Vec::new();
+    build::message(&mut packet, frontend::TERMINATE, |_| {});
+    let mut rest = [0; 64];
+    let parting = async {
+        line.stream.write_all(&packet).await?;
+        // The connection ends when its server process does, and counts no more.
+        while line.stream.read(&mut rest).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    // Gone, broken or too slow: in any case it is closed now, and the login is tried again.
+    let _parted = timeout(Duration::from_millis(CANCEL_TIMEOUT_MS), parting).await;
+    true
 }
 
 async fn login_at<E: Env>(

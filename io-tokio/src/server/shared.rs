@@ -7,6 +7,7 @@ use pgconvoy_core::fault::Fault;
 use pgconvoy_core::gate::{Entry, Gate};
 use pgconvoy_core::link::Login;
 use pgconvoy_core::node::NodeId;
+use pgconvoy_core::pool::Limit;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,9 @@ pub(super) enum WorkerMail<P> {
     TokenFree(NodeId),
     /// A database is claimed: links to it are not kept for a while.
     Claim(Box<[u8]>),
+    /// A login at this node is kept out by a limit of connections: an idle link in its way is closed. The answer is
+    /// whether there was one.
+    MakeRoom(NodeId, Arc<Login>, Limit, oneshot::Sender<bool>),
     /// Time to look for idle links whose connection has ended.
     Sweep,
     /// The idle links are listed, for `SHOW pool_pools`.

@@ -12,7 +12,7 @@ use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::link::{Link, Login, Refused};
 use pgconvoy_core::node::{NodeId, Role, View};
 use pgconvoy_core::parameters::Parameters;
-use pgconvoy_core::pool::{Answer, LinkId, Pool, PoolEvent, Ticket};
+use pgconvoy_core::pool::{Answer, Limit, LinkId, Pool, PoolEvent, Ticket};
 use pgconvoy_core::rng::lot;
 use pgconvoy_core::session::{Report, Secrets, Session, Shutdown};
 use pgconvoy_core::sql::PoolReport;
@@ -290,6 +290,14 @@ impl<E: Env> Worker<E> {
         }
     }
 
+    /// Takes an idle link out of the pool that keeps a login out, to close it.
+    pub(super) fn take_in_the_way(self: &Rc<Self>, node: NodeId, login: &Login, limit: Limit) -> Option<Line<E>> {
+        let id = self.pool.borrow().in_the_way(node, login, limit)?;
+        let stream = self.idle.borrow_mut().remove(&id)?;
+        self.pool.borrow_mut().take(id);
+        Some(Line::new(stream, Right::granted(self, node)))
+    }
+
     /// A link of this worker is closed.
     pub(super) fn link_lost(self: &Rc<Self>, node: NodeId) {
         self.pool.borrow_mut().lost(node);
@@ -460,6 +468,12 @@ impl<E: Env> Worker<E> {
                 self.pool_events();
             }
             WorkerMail::Claim(database) => self.claim(&database),
+            WorkerMail::MakeRoom(node, login, limit, answer) => {
+                let worker = Rc::clone(self);
+                spawn_local(async move {
+                    let _asker_is_gone = answer.send(links::close_in_the_way(&worker, node, &login, limit).await);
+                });
+            }
             WorkerMail::Sweep => self.sweep(),
             WorkerMail::ListIdle(reply) => {
                 let pool = self.pool.borrow();

@@ -56,6 +56,7 @@ marks! {
     MadeToFail "a transaction that had failed on one server was made to fail on another",
     CopyProbed "F22: a failed copy was probed for its Sync",
     LinkReused "F15: a link was used again",
+    RoomMade "F35: an idle link was closed because a login was refused at a limit",
     LinkDead "F24: an idle link was found dead",
     LinkAwaited "a session waited for a link",
     StoodAside "F02: a place and links were given back until the client had proved its password",

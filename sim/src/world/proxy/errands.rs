@@ -7,9 +7,9 @@ use crate::world::net::{Arrival, Owner, PipeId, Side};
 use crate::world::{Event, World};
 use pgconvoy_core::cluster::Probe;
 use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, RESET_TIMEOUT_MS};
-use pgconvoy_core::link::{Link, Outcome, Refused};
+use pgconvoy_core::link::{Link, Login, Outcome, Refused};
 use pgconvoy_core::node::NodeId;
-use pgconvoy_core::pool::Answer;
+use pgconvoy_core::pool::{Answer, Limit};
 use pgconvoy_core::time::{Duration, Instant};
 use pgconvoy_core::wire::build;
 use std::sync::Arc;
@@ -105,6 +105,19 @@ impl World {
         }
         self.pool_events();
         self.schedule_proxy();
+    }
+
+    /// Closes an idle link that keeps `login` out of a server. False when there is none.
+    fn make_room(&mut self, node: NodeId, login: &Login) -> bool {
+        let found = Limit::ALL.into_iter().find_map(|limit| self.proxy.pool.in_the_way(node, login, limit));
+        let Some(id) = found else { return false };
+        self.mark(Mark::RoomMade);
+        if let Some(pipe) = self.proxy.idle.remove(&id) {
+            self.close_errand(pipe);
+        }
+        self.proxy.pool.dead(id);
+        self.pool_events();
+        true
     }
 
     fn open(&mut self, node: NodeId, errand: Errand) {
@@ -276,6 +289,13 @@ impl World {
                     Ok(()) => {
                         self.proxy.errands.insert(pipe, Errand::Lent(session));
                         Ok((*link, pipe))
+                    }
+                    Err(refused) if refused.at_limit() && self.make_room(node, &link.login) => {
+                        self.close_errand(pipe);
+                        let nonce = self.proxy.nonce();
+                        let link = Box::new(Link::new(node, link.login, nonce, self.now));
+                        let deadline = self.now.after(CONNECT_TIMEOUT);
+                        return self.open(node, Errand::LogIn { link, session, deadline });
                     }
                     Err(refused) => {
                         self.mark(Mark::LoginFailed);
