@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use pgconvoy_io::testbed::Port;
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
@@ -69,6 +70,7 @@ fn a_demo_whose_port_is_taken_says_so() {
 struct Demo {
     process: Child,
     output: Lines<BufReader<ChildStdout>>,
+    _port: Port,
     /// The command that it prints to connect with.
     connect: String,
     folder: PathBuf,
@@ -77,8 +79,9 @@ struct Demo {
 impl Demo {
     /// Starts a demo on a free port, and reads what it prints before the node table.
     fn start(arguments: &[&str]) -> Self {
-        let free = free_port().to_string();
-        let mut process = demo(&[&["--port", &free], arguments].concat()).spawn().expect("the demo starts");
+        let port = Port::claim().expect("a free port");
+        let mut process =
+            demo(&[&["--port", &port.number().to_string()], arguments].concat()).spawn().expect("the demo starts");
         let mut output = BufReader::new(process.stdout.take().expect("its output is piped")).lines();
         let (mut connect, mut folder) = (None, None);
         for line in output.by_ref().map_while(Result::ok) {
@@ -92,14 +95,8 @@ impl Demo {
         }
         assert!(output.next().is_some_and(|line| line.is_ok_and(|line| line.is_empty())));
         let connect = connect.expect("the demo prints how to connect");
-        Self { process, output, connect, folder: folder.expect("the demo prints where it lives") }
+        Self { process, output, _port: port, connect, folder: folder.expect("the demo prints where it lives") }
     }
-}
-
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    listener.expect("there is a free port").port()
 }
 
 /// The command of a demo whose output is read.

@@ -4,15 +4,17 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use pgconvoy_io::process::pidfile::running;
 use pgconvoy_io::process::signals::{Process, Request};
 use pgconvoy_io::server::StopMode;
+use pgconvoy_io::testbed::Port;
 use rustix::process::{Pid, getsid};
 
 /// Where Debian's pgpool2 package puts pgpool-II's own sample.
@@ -21,7 +23,7 @@ const STOCK_SAMPLE: &str = "/usr/share/doc/pgpool2/examples/pgpool.conf.sample";
 /// A configuration in a folder of its own, and this program under both names.
 struct Site {
     folder: tempfile::TempDir,
-    port: u16,
+    port: Rc<Port>,
 }
 
 /// A server in the foreground that listens; it is killed if a test fails.
@@ -32,8 +34,11 @@ struct Server {
 
 impl Site {
     fn new() -> io::Result<Self> {
+        Self::on(Rc::new(Port::claim().map_err(io::Error::other)?))
+    }
+
+    fn on(port: Rc<Port>) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let site = Self { folder, port };
         site.configure(&format!("{}log_line_prefix = ''\n", site.own_lines()))?;
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pgconvoy"), site.path("pgpool"))?;
@@ -50,7 +55,7 @@ impl Site {
         format!(
             "backend_hostname0 = '127.0.0.1'\nbackend_port0 = 1024\nbackend_weight0 = 1\nport = {}\n\
              pid_file_name = '{folder}/pgpool.pid'\nunix_socket_directories = '{folder}'\n",
-            self.port
+            self.port.number()
         )
     }
 
@@ -89,7 +94,7 @@ impl Site {
     }
 
     fn is_listening(&self) -> bool {
-        TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        TcpStream::connect(("127.0.0.1", self.port.number())).is_ok()
     }
 
     /// Nothing is left but what the test has made.
@@ -200,8 +205,10 @@ fn a_server_that_leaves_the_terminal_is_ready_when_the_command_ends() {
 
 #[test]
 fn what_goes_wrong_before_it_listens_reaches_the_terminal_and_the_exit_code() {
-    let site = Site::new().unwrap();
-    let taken = TcpListener::bind(("127.0.0.1", site.port)).unwrap();
+    let other = Site::new().unwrap();
+    let site = Site::on(Rc::clone(&other.port)).unwrap();
+    // Not this process: what another test starts at the same moment would have the listener too, until it is itself.
+    let taken = other.start(other.pgconvoy(&["serve"])).unwrap();
     let failed = site.pgpool(&[]).output().unwrap();
     assert_eq!(failed.status.code(), Some(1));
     assert!(stderr(&failed).contains("Address already in use"), "{}", stderr(&failed));

@@ -1,11 +1,12 @@
 //! The program under test: started over given backends with a generated `pgpool.conf`, watched, and stopped.
 
 use std::fs::{self, OpenOptions};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use pgconvoy_io::testbed::Port;
 use tempfile::TempDir;
 
 use super::wire::{Connection, Login};
@@ -77,19 +78,20 @@ impl Options {
     /// Starts pgconvoy and does not wait.
     pub fn spawn(&self) -> Proxy {
         let folder = tempfile::Builder::new().prefix("pgconvoy-wire-").tempdir().expect("a temporary folder");
-        let port = free_port();
+        let [port, pcp_port] = [(); 2].map(|()| Port::claim().expect("a free port"));
         let configuration = folder.path().join("pgpool.conf");
-        fs::write(&configuration, self.configuration(folder.path(), port)).expect("writing pgpool.conf");
+        fs::write(&configuration, self.configuration(folder.path(), port.number(), pcp_port.number()))
+            .expect("writing pgpool.conf");
         fs::write(folder.path().join("pool_passwd"), &self.passwords).expect("writing pool_passwd");
         let program = [env!("CARGO_BIN_EXE_pgconvoy"), "serve", "-f"].map(String::from);
         let words = [self.wrapper.as_slice(), &program].concat();
         let words = [words, vec![configuration.display().to_string()]].concat();
         let child = launch(&words, folder.path());
-        Proxy { child, folder, port, words }
+        Proxy { child, folder, port, _pcp_port: pcp_port, words }
     }
 
-    fn configuration(&self, folder: &Path, port: u16) -> String {
-        let (folder, pcp_port) = (folder.display(), free_port());
+    fn configuration(&self, folder: &Path, port: u16, pcp_port: u16) -> String {
+        let folder = folder.display();
         let mut text = format!(
             "listen_addresses = '127.0.0.1'\n\
              port = {port}\n\
@@ -123,7 +125,8 @@ impl Options {
 pub struct Proxy {
     child: Child,
     folder: TempDir,
-    port: u16,
+    port: Port,
+    _pcp_port: Port,
     words: Vec<String>,
 }
 
@@ -147,7 +150,7 @@ impl Proxy {
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        ([127, 0, 0, 1], self.port.number()).into()
     }
 
     /// The process id of the program.
@@ -162,7 +165,7 @@ impl Proxy {
 
     /// The Unix socket that clients may use.
     pub fn unix_socket(&self) -> PathBuf {
-        self.folder.path().join(format!(".s.PGSQL.{}", self.port))
+        self.folder.path().join(format!(".s.PGSQL.{}", self.port.number()))
     }
 
     /// Everything the program has printed.
@@ -245,9 +248,4 @@ fn launch(words: &[String], folder: &Path) -> Child {
         .stderr(log)
         .spawn()
         .expect("starting pgconvoy")
-}
-
-/// A TCP port on 127.0.0.1 that nobody listens on now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }

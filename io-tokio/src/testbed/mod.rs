@@ -25,6 +25,7 @@ use keeper::Keeper;
 pub use error::TestbedError;
 pub use locate::BIN_DIR_VARIABLE;
 pub use node::Node;
+pub use port::Port;
 
 /// The superuser of every testbed; its database has the same name.
 pub const SUPERUSER: &str = "postgres";

@@ -5,10 +5,12 @@
 //! and an abstract socket of a well-known name keeps other testbeds away from a port whose server is down.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicU16, Ordering};
+
+use rustix::net;
 
 use super::TestbedError;
 
@@ -19,14 +21,17 @@ const OUTGOING_BY_DEFAULT: u16 = 32_768;
 
 /// A TCP port on 127.0.0.1 that no other testbed takes while this value lives.
 #[derive(Debug)]
-pub(super) struct Port {
+pub struct Port {
     number: u16,
     _claim: UnixListener,
 }
 
 impl Port {
     /// A port that nobody listens on now.
-    pub(super) fn claim() -> Result<Self, TestbedError> {
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn claim() -> Result<Self, TestbedError> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let end = outgoing_ports_begin();
         if end <= FIRST {
@@ -47,7 +52,7 @@ impl Port {
     }
 
     /// Its number.
-    pub(super) const fn number(&self) -> u16 {
+    pub const fn number(&self) -> u16 {
         self.number
     }
 }
@@ -56,8 +61,18 @@ impl Port {
 fn claimed(number: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("pgconvoy-testbed-port-{number}")).ok()?;
     let claim = UnixListener::bind_addr(&name).ok()?;
-    TcpListener::bind(("127.0.0.1", number)).ok()?;
+    is_free(number).ok()?;
     Some(claim)
+}
+
+/// Fails if somebody listens on a port.
+///
+/// It does not listen there itself: a process that another thread forks just then has the listener too until it becomes
+/// another program, and nobody else could listen for so long.
+fn is_free(number: u16) -> rustix::io::Result<()> {
+    let socket = net::socket_with(net::AddressFamily::INET, net::SocketType::STREAM, net::SocketFlags::CLOEXEC, None)?;
+    net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, number))
 }
 
 /// The first port that the system gives to outgoing connections.
@@ -75,7 +90,8 @@ mod tests {
         let ports: Vec<Port> = (0..20).map(|_| Port::claim().unwrap()).collect();
         for port in &ports {
             assert!(super::claimed(port.number()).is_none(), "port {} was given twice", port.number());
-            std::net::TcpListener::bind(("127.0.0.1", port.number())).unwrap();
+            let _listener = std::net::TcpListener::bind(("127.0.0.1", port.number())).unwrap();
+            assert_eq!(super::is_free(port.number()), Err(rustix::io::Errno::ADDRINUSE));
         }
     }
 }
