@@ -1,0 +1,97 @@
+//! A node that is lost, or that says what nobody asked for.
+
+use super::*;
+
+#[test]
+fn a_batch_that_lost_its_standby_between_flush_and_sync_fails() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SELECT 1"), bind("", ""), bare(frontend::FLUSH)].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2')].concat());
+    assert_eq!(stage.heard(), "12");
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("".into(), "".into()), "nobody has asked for anything");
+    stage.client(&[execute(""), sync()].concat());
+    assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("E".into(), "S".into()), "the primary knows no such portal");
+    stage.node(PRIMARY, &ready(b'I'));
+    assert_eq!(stage.heard(), "Z");
+}
+
+#[test]
+fn a_standby_that_is_lost_costs_its_statement_and_not_the_session() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&query("SELECT 1"));
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    assert_eq!(stage.heard(), "EZ");
+    assert_eq!(stage.sent(PRIMARY), "Q", "the block must not go on as if nothing had happened");
+    stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+    stage.client(&query("ROLLBACK"));
+    stage.node(PRIMARY, &[complete("ROLLBACK"), ready(b'I')].concat());
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(PRIMARY), stage.heard()), ("QQ".into(), "CZ".into()));
+    assert!(!stage.session.is_over());
+}
+
+#[test]
+fn a_portal_that_is_lost_with_its_standby_is_not_looked_for_elsewhere() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "SELECT 1"), bind("", ""), message(frontend::FLUSH, b"")].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2')].concat());
+    assert_eq!(stage.heard(), "12");
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    stage.client(&[execute(""), execute("")].concat());
+    assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("E".into(), "".into()));
+    stage.client(&sync());
+    assert_eq!(stage.sent(PRIMARY), "S");
+}
+
+#[test]
+fn a_portal_of_a_block_that_is_lost_with_its_standby_is_told_as_lost() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&[parse("", "SELECT 1"), bind("p", ""), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), ready(b'T')].concat());
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    assert_eq!(stage.heard(), "12Z");
+    stage.client(&[execute("p"), sync()].concat());
+    assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("E".into(), "PS".into()), "the block fails with it");
+    stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+    assert_eq!(stage.heard(), "Z");
+}
+
+#[test]
+fn after_the_main_backends_last_word_the_standby_answers_no_more() {
+    let mut stage = Stage::paired();
+    stage.node(PRIMARY, &message(backend::ERROR_RESPONSE, b"SFATAL\0VFATAL\0C57P01\0Mno\0\0"));
+    assert_eq!(stage.heard(), "E");
+    stage.client(&query("SELECT 1"));
+    assert_eq!(stage.sent(STANDBY), "");
+    assert!(stage.session.is_over());
+}
+
+#[test]
+fn a_commit_without_an_answer_is_told_as_unknown() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&query("DELETE FROM t"));
+    stage.node(PRIMARY, &[complete("DELETE 1"), ready(b'T')].concat());
+    stage.client(&query("COMMIT"));
+    stage.heard();
+    stage.session.handle_closed(Peer::Node(PRIMARY), Closed::End, NOW);
+    let text = stage.heard_bytes();
+    assert!(text.windows(5).any(|code| code == b"08007"), "{:?}", String::from_utf8_lossy(&text));
+    assert!(stage.session.is_over());
+}
+
+#[test]
+fn a_reply_that_nobody_asked_for_ends_only_this_session() {
+    let mut stage = Stage::paired();
+    stage.node(PRIMARY, &bare(b'1'));
+    assert_eq!(stage.heard(), "E");
+    assert!(stage.session.is_over());
+    assert!(!stage.session.take_link(PRIMARY).unwrap().1, "such a connection is not used again");
+}

@@ -1,0 +1,136 @@
+//! Where statements go, and what holds a block together on both nodes.
+
+use super::*;
+
+#[test]
+fn reads_go_to_the_standby_and_writes_to_the_primary() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
+    stage.node(STANDBY, &[row("x"), complete("SELECT 1"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "DCZ");
+    stage.client(&query("INSERT INTO t VALUES (1)"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("INSERT 0 1"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "CZ");
+}
+
+#[test]
+fn a_block_stays_on_the_primary_once_it_has_written() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'T')].concat());
+    stage.client(&query("UPDATE t SET a = 1"));
+    stage.node(PRIMARY, &[complete("UPDATE 1"), ready(b'T')].concat());
+    stage.sent(PRIMARY);
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'T')].concat());
+    stage.client(&query("COMMIT"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "Q".into()));
+    stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
+    stage.node(STANDBY, &[complete("COMMIT"), ready(b'I')].concat());
+    stage.client(&query("SELECT 1"));
+    assert_eq!(stage.sent(STANDBY), "Q", "after the block, reads are balanced again");
+}
+
+#[test]
+fn a_block_that_failed_on_the_standby_is_aborted_on_the_primary() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&query("SELECT 1/0"));
+    stage.sent(STANDBY);
+    stage.node(STANDBY, &[error("22012"), ready(b'E')].concat());
+    assert_eq!(stage.heard(), "EZ");
+    assert_eq!(stage.sent(PRIMARY), "Q", "the primary's block is made to fail");
+    stage.client(&query("COMMIT"));
+    assert_eq!(stage.sent(STANDBY), "", "and nothing overtakes that");
+    stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "Q".into()));
+    stage.node(STANDBY, &[complete("ROLLBACK"), ready(b'I')].concat());
+    stage.node(PRIMARY, &[complete("ROLLBACK"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "CZ");
+}
+
+#[test]
+fn a_block_fails_on_the_primary_before_the_next_batch_gets_there() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(
+        &[parse("", "SELECT oops"), sync(), message(frontend::CLOSE, b"S\0"), parse("", "DELETE FROM t")].concat(),
+    );
+    stage.node(STANDBY, &[error("42703"), ready(b'E'), bare(b'3')].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q", "the standby has begun the next batch, the primary has not");
+    stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+    assert_eq!(stage.sent(PRIMARY), "P");
+}
+
+#[test]
+fn a_serializable_block_is_the_primarys_alone() {
+    let mut stage = Stage::paired();
+    stage.client(&query("BEGIN ISOLATION LEVEL SERIALIZABLE"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("BEGIN"), ready(b'T')].concat());
+    stage.client(&query("SELECT 1"));
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'T')].concat());
+    stage.client(&query("COMMIT"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("QQ".into(), "".into()));
+}
+
+#[test]
+fn a_transaction_that_becomes_serializable_or_keeps_a_snapshot_is_the_primarys() {
+    for text in ["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET LOCAL transaction_isolation TO 'repeatable read'"]
+    {
+        let mut stage = Stage::paired();
+        stage.begin();
+        stage.client(&query(text));
+        stage.node(PRIMARY, &[complete("SET"), ready(b'T')].concat());
+        stage.client(&query("SELECT 1"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("QQ".into(), "".into()), "{text}");
+    }
+    for (text, both) in
+        [("BEGIN ISOLATION LEVEL REPEATABLE READ", false), ("BEGIN READ ONLY, ISOLATION LEVEL REPEATABLE READ", true)]
+    {
+        let mut stage = Stage::paired();
+        stage.client(&query(text));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY).is_empty()), ("Q".into(), !both), "{text}");
+    }
+}
+
+#[test]
+fn what_a_standby_cannot_do_at_all_is_asked_of_it_once() {
+    for code in ["0A000", "25006"] {
+        let mut stage = Stage::paired();
+        stage.client(&query("SELECT 1"));
+        stage.node(STANDBY, &[error(code), ready(b'I')].concat());
+        stage.client(&query("SELECT 1"));
+        assert_eq!((stage.sent(PRIMARY), stage.released.clone()), ("Q".into(), vec![STANDBY]), "{code}");
+    }
+}
+
+#[test]
+fn what_a_procedure_does_to_the_session_keeps_it_on_the_primary() {
+    let mut stage = Stage::paired();
+    stage.client(&query("CALL p()"));
+    stage.node(PRIMARY, &[complete("CALL"), ready(b'I')].concat());
+    assert_eq!(stage.released, [STANDBY]);
+}
+
+#[test]
+fn whoever_drops_a_database_claims_it_each_time() {
+    let mut stage = Stage::paired();
+    let text = "DROP DATABASE IF EXISTS \"Shop\"";
+    stage.client(&query(text));
+    assert_eq!((stage.sent(PRIMARY), stage.claimed.len()), ("Q".into(), 1));
+    stage.node(PRIMARY, &[complete("DROP DATABASE"), ready(b'I')].concat());
+    stage.client(&[parse("s", text), sync()].concat());
+    stage.node(PRIMARY, &[bare(b'1'), ready(b'I')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.claimed.len()), ("PS".into(), 1));
+    for _ in 0..2 {
+        stage.client(&[bind("", "s"), execute(""), sync()].concat());
+        stage.node(PRIMARY, &[bare(b'2'), complete("DROP DATABASE"), ready(b'I')].concat());
+    }
+    assert_eq!(stage.claimed, [&b"Shop"[..]; 3].map(Box::from));
+}
