@@ -1,6 +1,10 @@
-//! What `log_client_messages` says about a client's message, in pgpool's words.
+//! What is reported of a client's messages and of the statements in them (`log_statement`, `log_per_node_statement`,
+//! `notice_per_node_statement`, `log_client_messages`), in pgpool's words.
 
+use super::port::Target;
 use super::{Report, Session, SessionEvent};
+use crate::fault::{Culprit, Fault};
+use crate::wire::build;
 use crate::wire::tag::frontend;
 use crate::wire::{HEADER_BYTES, Header, split_cstr};
 use alloc::format;
@@ -16,6 +20,36 @@ impl Session {
         let body = front.get(HEADER_BYTES..header.total.min(front.len())).unwrap_or_default();
         let (message, detail) = describe(header.tag, body);
         self.events.insert(position, SessionEvent::Report(Report::Message(message, detail)));
+    }
+
+    pub(super) fn report_statement(&mut self, prefix: &str, text: Option<&[u8]>) {
+        if self.setup.report_statements {
+            let text = String::from_utf8_lossy(text.unwrap_or_default());
+            self.report(Report::Statement(format!("{prefix}{text}")));
+        }
+    }
+
+    /// Tells whoever wants to know that a statement goes to backends.
+    pub(super) fn report_sent(&mut self, to: Target, prefix: &str, text: Option<&[u8]>) {
+        if !self.reports_per_node() {
+            return;
+        }
+        let text = format!("{prefix}{}", String::from_utf8_lossy(text.unwrap_or_default()));
+        for position in to.positions() {
+            let Some(port) = &self.ports[position] else { continue };
+            let (node, process_id) = (port.node, port.link.process_id);
+            if self.setup.notice_per_node {
+                let notice = Fault::new(Culprit::Proxy, b"00000", format!("DB node id: {node} statement: {text}"));
+                build::error(&mut self.notices, build::Severity::Notice, &notice);
+            }
+            if self.setup.report_per_node {
+                self.report(Report::PerNode { node, process_id, text: text.clone() });
+            }
+        }
+    }
+
+    pub(super) fn reports_per_node(&self) -> bool {
+        self.setup.report_per_node || self.setup.notice_per_node
     }
 }
 

@@ -1,11 +1,13 @@
 //! One client's session: its protocol state, its requests and their routing, the replies it is owed.
 //!
 //! Read in this order: [`Session`] (the boundary), `login` (start-up to the first ReadyForQuery), `request` (what the
-//! client sends), `route` (where it goes), `reply` (what backends answer), `settle` (what follows from both),
-//! `port` and `statements` (the bookkeeping), `local` (answers of pgconvoy's own).
+//! client sends), `batch` (what of it is one transaction), `route` (where it goes), `reply` (what backends answer),
+//! `settle` (what follows from both), `port` and `statements` (the bookkeeping), `local` (answers of pgconvoy's own),
+//! `journal` (what is reported).
 //!
 //! A session knows a [`View`] of the cluster; it never sees the cluster, the pool or a socket.
 
+mod batch;
 mod journal;
 pub mod local;
 mod login;

@@ -399,15 +399,6 @@ impl Session {
         }
         self.tell(&out);
     }
-
-    /// Tells the client, in the middle of a batch, that the standby which had the first part of it is gone.
-    pub(super) fn break_batch(&mut self, fault: &Fault) {
-        let mut out = Vec::new();
-        build::error(&mut out, Severity::Error, fault);
-        self.tell(&out);
-        self.skipping = true;
-        self.lost_reply = true;
-    }
 }
 
 fn standby_gone(port: &super::Port, why: &Closed) -> Fault {

@@ -1,17 +1,15 @@
 //! What the client sends: each message is understood as far as routing needs, and sent on untouched.
 
 use super::port::{Ask, Target};
-use super::settle::ABORT_BLOCK;
 use super::statements::{Naming, Portal, Summary};
 use super::{BALANCE, MAIN, Report, Session};
-use crate::fault::{Culprit, Fault};
+use crate::fault::Fault;
 use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
 use crate::sql;
 use crate::wire::build;
 use crate::wire::tag::frontend;
-use crate::wire::{HEADER_BYTES, Header, TransactionStatus, split_cstr};
+use crate::wire::{HEADER_BYTES, Header, split_cstr};
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
@@ -27,11 +25,8 @@ pub(super) enum Step {
     Drop,
 }
 
-/// The name in the Parse that makes a batch fail. It is never given to a statement.
-const ABORT_NAME: &str = "pgconvoy";
-
 impl Step {
-    const fn to(to: Target) -> Self {
+    pub(super) const fn to(to: Target) -> Self {
         Self::Forward { to, before: Vec::new() }
     }
 }
@@ -136,15 +131,6 @@ impl Session {
         self.cut(&mut run, input);
     }
 
-    /// The client broke the protocol: the session ends once what it asked for before is answered.
-    fn breach(&mut self, fault: Fault) {
-        if self.is_quiet() || self.in_copy() {
-            return self.end(Some(fault));
-        }
-        self.flush_ports();
-        self.client.blocked = true;
-    }
-
     /// Passes the message at the front, as much of it as is there.
     fn pass(&mut self, run: &mut Run, input: &mut BytesMut, total: usize, to: Target) {
         let here = total.min(input.len() - run.bytes);
@@ -176,17 +162,6 @@ impl Session {
         for position in to.positions() {
             if let Some(port) = &mut self.ports[position] {
                 port.queue.push(bytes.clone());
-            }
-        }
-    }
-
-    /// Asks the backends for the replies to what was sent without a Sync, because the client's next message needs
-    /// them.
-    fn flush_ports(&mut self) {
-        for port in self.ports.iter_mut().flatten() {
-            if port.unsynced && !port.flushed && !port.owed.is_empty() {
-                port.flushed = true;
-                port.queue.push(Bytes::from_static(&[frontend::FLUSH, 0, 0, 0, 4]));
             }
         }
     }
@@ -235,13 +210,7 @@ impl Session {
         let ignored =
             matches!(header.tag, frontend::FLUSH | frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL);
         if !ignored && header.tag != frontend::TERMINATE && self.broken_batch.is_some() {
-            if !self.is_quiet() {
-                return Ok(Step::Wait);
-            }
-            if let Some(fault) = self.broken_batch.take() {
-                self.break_batch(&fault);
-            }
-            return Ok(Step::Drop);
+            return Ok(self.consider_broken_batch());
         }
         let whole = front.get(HEADER_BYTES..header.total);
         match header.tag {
@@ -267,7 +236,7 @@ impl Session {
         }
     }
 
-    fn in_copy(&self) -> bool {
+    pub(super) fn in_copy(&self) -> bool {
         self.ports.iter().flatten().any(|port| port.copy_in)
     }
 
@@ -500,17 +469,6 @@ impl Session {
         })
     }
 
-    /// The standby on which a portal was open is gone: no other has it.
-    fn portal_lost(&mut self) -> Step {
-        if !self.is_quiet() {
-            return Step::Wait;
-        }
-        let fault = Fault::new(Culprit::Backend, b"08006", "the standby that had this portal was lost")
-            .hint("Nothing was changed by the statement; it can be repeated.");
-        self.break_batch(&fault);
-        Step::Drop
-    }
-
     /// A database is needed for a statement alone: links that idle there would keep it in use.
     fn note_claim(&mut self, naming: Option<&Naming>) {
         if let Some(Naming::Claims(database)) = naming {
@@ -596,78 +554,6 @@ impl Session {
         })
     }
 
-    /// Query and FunctionCall end a batch that has been answered but not synced, and with it its snapshot and locks.
-    /// Ports that they do not go to are told by a Sync.
-    fn end_batch(&mut self, to: Target) {
-        self.local_batch = false;
-        for (position, port) in self.ports.iter_mut().enumerate() {
-            let Some(port) = port.as_mut().filter(|port| port.unsynced) else { continue };
-            if to.has(position) && !port.failed {
-                port.unsynced = false;
-            } else {
-                port.queue.push(Bytes::from_static(&[frontend::SYNC, 0, 0, 0, 4]));
-                port.asked(Ask::Sync, false);
-            }
-        }
-    }
-
-    /// True between the first message of a batch and its Sync.
-    fn is_in_batch(&self) -> bool {
-        self.local_batch || self.ports.iter().flatten().any(|port| port.unsynced)
-    }
-
-    /// Sync goes wherever the batch went. If the batch failed on one port, it is made to fail on the others, for it is
-    /// one transaction; so what is under way on one must be known before the other is told to commit.
-    fn consider_sync(&mut self) -> Step {
-        let ports = self.ports.iter().flatten().filter(|port| port.unsynced).count();
-        let both_concerned = self.last == Target::BALANCE || (self.last == Target::MAIN && self.both_asked);
-        if ports > 1 && both_concerned && !self.is_quiet() {
-            return Step::Wait;
-        }
-        self.bringing |= self.statements.is_bringing();
-        self.local_batch = false;
-        let failed = core::mem::take(&mut self.skipping);
-        let mut to = Target::NONE;
-        let mut failing = Target::NONE;
-        for (position, port) in self.ports.iter_mut().enumerate() {
-            let Some(port) = port else { continue };
-            let part_of_it = port.unsynced || (failed && port.link.status == TransactionStatus::InBlock);
-            if part_of_it {
-                to = to.with(Target::only(position));
-            }
-            if part_of_it && failed && !port.failed {
-                failing = failing.with(Target::only(position));
-                port.asked(Ask::Fail, false);
-            }
-        }
-        if to.is_empty() {
-            // Nothing was asked since the last one, or pgconvoy answered it: in order behind what is outstanding.
-            to = if self.is_quiet() { Target::MAIN } else { Target::only(self.last.speaker()) };
-        }
-        let mut before = Vec::new();
-        if !failing.is_empty() {
-            let mut parse = Vec::new();
-            build::parse(&mut parse, ABORT_NAME, ABORT_BLOCK);
-            before.push((failing, parse.into()));
-        }
-        self.note_asked(to, Ask::Sync);
-        self.last = Target::only(to.speaker());
-        Step::Forward { to, before }
-    }
-
-    fn consider_flush(&mut self, header: Header) -> Step {
-        let to = Target::only(self.last.speaker());
-        if header.total > HEADER_BYTES {
-            // A Flush has no body: the backend answers with an error and skips what follows, up to Sync.
-            self.statements.nothing_sent(Ask::Close, to);
-            self.note_asked(to, Ask::Close);
-        }
-        if let Some(port) = &mut self.ports[to.speaker()] {
-            port.flushed = true;
-        }
-        Step::to(to)
-    }
-
     /// Terminate: what was asked before it still runs to its end, except a copy whose data will never come.
     fn consider_terminate(&mut self) -> Step {
         if !self.in_copy() && self.owes_ready() {
@@ -700,36 +586,6 @@ impl Session {
         let mut out = Vec::new();
         build::bare(&mut out, tag);
         self.client.queue.push(out.into());
-    }
-
-    fn reports_per_node(&self) -> bool {
-        self.setup.report_per_node || self.setup.notice_per_node
-    }
-
-    fn report_statement(&mut self, prefix: &str, text: Option<&[u8]>) {
-        if self.setup.report_statements {
-            let text = String::from_utf8_lossy(text.unwrap_or_default());
-            self.report(Report::Statement(format!("{prefix}{text}")));
-        }
-    }
-
-    /// Tells whoever wants to know that a statement goes to backends.
-    fn report_sent(&mut self, to: Target, prefix: &str, text: Option<&[u8]>) {
-        if !self.reports_per_node() {
-            return;
-        }
-        let text = format!("{prefix}{}", String::from_utf8_lossy(text.unwrap_or_default()));
-        for position in to.positions() {
-            let Some(port) = &self.ports[position] else { continue };
-            let (node, process_id) = (port.node, port.link.process_id);
-            if self.setup.notice_per_node {
-                let notice = Fault::new(Culprit::Proxy, b"00000", format!("DB node id: {node} statement: {text}"));
-                build::error(&mut self.notices, build::Severity::Notice, &notice);
-            }
-            if self.setup.report_per_node {
-                self.report(Report::PerNode { node, process_id, text: text.clone() });
-            }
-        }
     }
 }
 

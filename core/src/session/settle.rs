@@ -140,12 +140,12 @@ impl Session {
     /// Lets go of the load-balance node once it is out of step, or not of use any more.
     fn part(&mut self) {
         let alone = self.ports[MAIN].as_ref().is_some_and(|port| port.transparent);
+        let in_block = |port: &super::Port| port.link.status == TransactionStatus::InBlock;
+        let main_in_block = self.ports[MAIN].as_deref().is_some_and(in_block);
         let Some(balance) = &mut self.ports[BALANCE] else { return };
         balance.leaving |= balance.dying || alone;
         // A portal of a block that goes on is read to its end where it was opened.
-        let in_block = |port: &super::Port| port.link.status == TransactionStatus::InBlock;
-        let both_in_block = in_block(balance) && self.ports[MAIN].as_deref().is_some_and(in_block);
-        let Some(balance) = &mut self.ports[BALANCE] else { return };
+        let both_in_block = main_in_block && in_block(balance);
         let needed = both_in_block && !balance.dying && self.statements.has_portal_on(Target::BALANCE);
         if balance.leaving && balance.is_quiet() && !needed && !self.releasing {
             self.releasing = true;
