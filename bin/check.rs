@@ -1,15 +1,25 @@
-//! `pgconvoy check`: everything that is wrong with a configuration file, with the lines that it is about.
+//! `pgconvoy check`: everything that is wrong with a configuration file and its pool_passwd, with the lines that it is
+//! about.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use pgconvoy_io::config::{Config, Diagnostic, Severity};
+use pgconvoy_io::config::{Config, Diagnostic, Loaded, Severity};
 
 /// Prints all findings; the exit code is 1 if one of them would stop the start.
 pub fn main(file: &Path) -> ExitCode {
     let (findings, verdict) = match Config::load(file) {
-        Ok(loaded) => (loaded.warnings, ExitCode::SUCCESS),
+        Ok(Loaded { config, mut warnings }) => match config.passwords() {
+            Ok((_, findings)) => {
+                warnings.extend(findings);
+                (warnings, ExitCode::SUCCESS)
+            }
+            Err(finding) => {
+                warnings.push(finding);
+                (warnings, ExitCode::FAILURE)
+            }
+        },
         Err(findings) => (findings, ExitCode::FAILURE),
     };
     // The findings are the output: who reads them may stop reading.

@@ -77,6 +77,27 @@ fn a_good_file_passes_and_its_warnings_are_shown() {
 }
 
 #[test]
+fn bad_lines_of_the_password_file_are_named_and_not_shown() {
+    let passwords = "alice:TEXTsecret\nno colon but a secret\nalice:md5secret\nbob:\n";
+    let named = format!("{BACKENDS}pool_passwd = 'users'\n");
+    let files =
+        Files::new(&[("pgpool.conf", &named), ("users", passwords), ("lost.conf", &named.replace("users", "lost"))]);
+    let (printed, code) = files.check("pgpool.conf");
+    let expected = "warning: no colon between user name and password\n--> users:2\n\n\
+                    warning: the user has an entry on line 1 already, which is the one that counts\n--> users:3\n\n\
+                    warning: the password is empty\n--> users:4\n\n\
+                    pgpool.conf: 0 errors, 3 warnings\n";
+    assert_eq!((printed.as_str(), code), (expected, 0));
+    let (printed, code) = files.check("lost.conf");
+    assert!(printed.contains("pool_passwd: lost does not exist") && printed.contains("lost.conf:4"), "{printed}");
+    assert_eq!(code, 0);
+    std::fs::create_dir(files.path("lost")).expect("a folder where a file should be");
+    let (printed, code) = files.check("lost.conf");
+    assert!(printed.contains("cannot read pool_passwd lost: "), "{printed}");
+    assert_eq!(code, 1);
+}
+
+#[test]
 fn an_unreadable_file_is_an_error() {
     let (printed, code) = Files::new(&[]).check("nowhere.conf");
     assert!(printed.contains("No such file or directory"), "{printed}");

@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::postgres::{address, role, shared, shared_with_scram, superuser_login};
+use crate::support::postgres::{address, role, shared, shared_with_scram, superuser_login, wait_until};
 use crate::support::proxy::{Backend, Proxy};
 use crate::support::wire::frontend::{gssenc_request, ssl_request};
-use crate::support::wire::{Connection, Frontend, LoginError, PROTOCOL_3_0, startup};
+use crate::support::wire::{Connection, Frontend, Login, LoginError, PROTOCOL_3_0, startup};
 
 /// Time an honest login may take while others misbehave.
 const LOGIN_LIMIT: Duration = Duration::from_secs(1);
@@ -134,6 +134,41 @@ fn a_client_that_waits_for_a_place_in_vain_is_told_so() {
         assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&after), "{limit}: after {after:?}");
         assert_eq!(holder.value("SELECT 'in peace'"), "in peace");
     }
+}
+
+#[test]
+fn a_user_without_a_password_is_named_in_the_log_and_refused_like_any_other() {
+    let testbed = shared_with_scram();
+    let [listed, unlisted] = ["listed", "unlisted"].map(|name| role(testbed, name));
+    let options = Proxy::over(&[Backend::from(address(testbed.node(0)))])
+        .set("sr_check_password", "postgres-secret")
+        .set("health_check_password", "postgres-secret")
+        .password("postgres", "postgres-secret")
+        .password(&listed.user, &listed.password);
+    let proxy = options.start_for(&superuser_login());
+    let refusal = |login: &Login| match Connection::login(proxy.address(), login) {
+        Err(LoginError::Refused(error)) => error.line().replace(&login.user, "somebody"),
+        other => panic!("{}: {other:?}", login.user),
+    };
+    let usual = refusal(&listed.clone().password("wrong"));
+    assert_eq!([refusal(&unlisted), refusal(&unlisted.clone().password("wrong"))], [usual.clone(), usual]);
+    let told = |proxy: &Proxy, words: &str| proxy.log().matches(words).count();
+    // The log is written by a thread of its own.
+    let limit = Duration::from_secs(5);
+    wait_until(limit, "both ends are in the log", || told(&proxy, "failed for user \"unlisted\"") == 2);
+    let log = proxy.log();
+    assert_eq!(log.matches("asks for the password of user \"unlisted\"").count(), 1, "{log}");
+    let file = proxy.folder().join("pool_passwd").display().to_string();
+    assert!(log.contains(&format!("{file} has no usable line for the user")), "{log}");
+    assert!(log.contains(&format!("\"unlisted:TEXT\" with the password behind it to {file}")), "{log}");
+    assert!(!log.contains("of user \"listed\", and"), "{log}");
+
+    let proxy = options.set("pool_passwd", "/nowhere/pool_passwd").spawn();
+    wait_until(Duration::from_secs(10), "it listens", || Connection::open(proxy.address()).is_ok());
+    assert!(matches!(Connection::login(proxy.address(), &listed), Err(LoginError::Refused(_))));
+    wait_until(limit, "the missing file is in the log", || {
+        told(&proxy, "DETAIL:  /nowhere/pool_passwd does not exist.") == 1
+    });
 }
 
 #[test]

@@ -239,6 +239,9 @@ impl Session {
                 }
             }
             Err(refused) if refused.unreachable => self.report(Report::Unreachable { node }),
+            Err(refused) if refused.password_asked && self.login.as_ref().is_some_and(|l| l.password.is_none()) => {
+                self.report(Report::NoPassword { node });
+            }
             Err(_) => {}
         }
         let Phase::Linking(linking) = &mut self.phase else { return grant.ok() };

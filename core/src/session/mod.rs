@@ -157,6 +157,11 @@ pub enum Report {
         /// The backend.
         node: NodeId,
     },
+    /// A backend asked for the client's password, and `pool_passwd` has none for this user.
+    NoPassword {
+        /// The backend.
+        node: NodeId,
+    },
     /// A read was sent to a backend (`select_cnt` of `SHOW pool_nodes`).
     Select {
         /// The backend.

@@ -39,6 +39,8 @@ pub struct Place {
 pub enum Location {
     /// To a stretch of a file.
     Place(Place),
+    /// To a line, counted from 1, of a file whose text is secret.
+    Line(PathBuf, usize),
     /// To a file as a whole.
     File(PathBuf),
 }
@@ -108,15 +110,15 @@ impl Diagnostic {
     pub fn file(&self) -> &Path {
         match &self.location {
             Location::Place(place) => &place.source.path,
-            Location::File(path) => path,
+            Location::Line(path, _) | Location::File(path) => path,
         }
     }
 
-    /// Where in the file; none if it is about the file as a whole.
+    /// Where in the file; none if it is about the file as a whole, or its text is secret.
     pub fn place(&self) -> Option<&Place> {
         match &self.location {
             Location::Place(place) => Some(place),
-            Location::File(_) => None,
+            Location::Line(..) | Location::File(_) => None,
         }
     }
 
@@ -141,7 +143,11 @@ impl Diagnostic {
                     .annotation(AnnotationKind::Primary.span(span)),
             );
         } else {
-            report = report.element(Origin::path(path.as_ref()));
+            let origin = Origin::path(path.as_ref());
+            report = report.element(match self.location {
+                Location::Line(_, line) => origin.line(line),
+                _ => origin,
+            });
         }
         if let Some(help) = &self.help {
             report = report.element(Level::HELP.message(help.as_str()));
@@ -157,12 +163,14 @@ impl Diagnostic {
     }
 }
 
-/// The finding on one line: `file:line:column: message (advice)`.
+/// The finding on one line: `file:line:column: message (advice)`, as far as there is a line and a column.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file().display())?;
         if let Some(place) = self.place() {
             write!(f, ":{}:{}", place.line(), place.column())?;
+        } else if let Location::Line(_, line) = self.location {
+            write!(f, ":{line}")?;
         }
         write!(f, ": {}", self.title())?;
         match &self.help {

@@ -11,6 +11,7 @@ mod groups;
 pub mod names;
 mod old;
 mod parse;
+mod passwords;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -281,6 +282,7 @@ fn finish(path: &Path, values: Values, mut findings: Vec<Diagnostic>) -> Result<
     findings.sort_by_key(|finding| match &finding.location {
         Location::Place(place) if place.source.path == path => (0, path.to_owned(), place.span.start),
         Location::Place(place) => (1, place.source.path.clone(), place.span.start),
+        Location::Line(path, line) => (2, path.clone(), *line),
         Location::File(path) => (2, path.clone(), 0),
     });
     if findings.iter().any(|finding| finding.severity == Severity::Error) {

@@ -4,6 +4,7 @@ use super::settings::Settings;
 use crate::config::Level;
 use crate::env::Origin;
 use crate::log::{Report, Speaker};
+use pgconvoy_core::auth::passwd::Credential;
 use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::link::{Link, Login};
 use pgconvoy_core::node::NodeId;
@@ -72,6 +73,39 @@ pub(super) fn fault(session: &Session, fault: &Fault) {
         message: format_args!("session ended: {}", fault.message),
         detail: fault.detail.as_deref(),
         hint: fault.hint.as_deref(),
+    });
+}
+
+/// A backend asks for the password of a user who has none in `pool_passwd`.
+pub(super) fn no_password(settings: &Settings, node: NodeId, login: &Login) {
+    let user = String::from_utf8_lossy(&login.user);
+    let (detail, hint) = match settings.config.pool_passwd_path() {
+        None => (
+            "There is no password file: pool_passwd is empty in the configuration.".to_owned(),
+            "Name a file there, and restart pgconvoy.".to_owned(),
+        ),
+        Some(path) => {
+            let file = path.display();
+            let what = match settings.session.passwords.lookup(&login.user) {
+                Some(Credential::Text(_)) => "has one only since it was read again",
+                Some(Credential::Md5(_)) => "has only an md5 hash for the user, from which nobody can log in",
+                Some(Credential::Aes(_)) => "has it encrypted, which is not supported yet",
+                None if !path.exists() => "does not exist",
+                None => "has no usable line for the user",
+            };
+            (
+                format!("{file} {what}."),
+                format!("Add a line \"{user}:TEXT\" with the password behind it to {file}, and run pgconvoy reload."),
+            )
+        }
+    };
+    speaker(Some(login)).report(Report {
+        level: Level::Warning,
+        message: format_args!(
+            "backend {node} asks for the password of user \"{user}\", and pool_passwd has none: the user cannot log in"
+        ),
+        detail: Some(&detail),
+        hint: Some(&hint),
     });
 }
 

@@ -195,18 +195,9 @@ fn salt_seed() -> [u8; 32] {
 }
 
 fn read_passwords(config: &Config) -> Result<PasswordFile, ServerError> {
-    let Some(path) = config.pool_passwd_path() else { return Ok(PasswordFile::default()) };
-    let content = match std::fs::read(&path) {
-        Ok(content) => content,
-        // pgpool makes an empty one; nobody needs a file that says nothing.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(PasswordFile::default()),
-        Err(error) => {
-            return Err(ServerError::Configuration(format!("cannot read pool_passwd {}: {error}", path.display())));
-        }
-    };
-    let (passwords, problems) = PasswordFile::parse(&content);
-    for problem in problems {
-        tracing::warn!("{}:{}: {}", path.display(), problem.line, problem.what);
+    let (passwords, findings) = config.passwords().map_err(|error| ServerError::Configuration(error.message))?;
+    for finding in findings {
+        tracing::warn!("{finding}");
     }
     Ok(passwords)
 }

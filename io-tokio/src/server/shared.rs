@@ -8,11 +8,14 @@ use pgconvoy_core::gate::{Entry, Gate};
 use pgconvoy_core::link::Login;
 use pgconvoy_core::node::NodeId;
 use pgconvoy_core::pool::Limit;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot};
+
+/// Users without a password that the log names.
+const NAMED_USERS: usize = 256;
 
 /// A session, unique in the life of the process.
 pub type SessionId = u64;
@@ -85,6 +88,8 @@ pub(super) struct Shared<P> {
     sessions: Mutex<BTreeMap<SessionId, SessionInfo>>,
     next_session: AtomicU64,
     changes: Mutex<BTreeMap<NodeId, SystemTime>>,
+    /// Users of whom the log says that they have no password, since the configuration was read last.
+    without_password: Mutex<BTreeSet<Vec<u8>>>,
     /// When the server started, on the wall clock.
     pub started: SystemTime,
 }
@@ -108,6 +113,7 @@ impl<P> Shared<P> {
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
             changes: Mutex::default(),
+            without_password: Mutex::default(),
             started: SystemTime::now(),
             settings: Mutex::new(Arc::new(settings)),
         })
@@ -239,6 +245,14 @@ impl<P> Shared<P> {
     pub(super) fn set_settings(&self, settings: Settings) {
         lock(&self.gate).set_patience(settings.queue_timeout);
         *lock(&self.settings) = Arc::new(settings);
+        lock(&self.without_password).clear();
+    }
+
+    /// Whether the log has not said yet that this user has no password. Names are whatever clients make up: of so many
+    /// at most something is said.
+    pub(super) fn first_without_password(&self, user: &[u8]) -> bool {
+        let mut known = lock(&self.without_password);
+        known.len() < NAMED_USERS && known.insert(user.to_vec())
     }
 
     /// When each node's state changed last, on the wall clock.

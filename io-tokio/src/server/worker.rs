@@ -414,6 +414,13 @@ impl<E: Env> Worker<E> {
         match report {
             Report::Select { node } => self.shared.count_select(node),
             Report::Role { node, standby } => self.tell_control(News::Role(node, standby)),
+            Report::NoPassword { node } => {
+                if let Some(login) = session.login()
+                    && self.shared.first_without_password(&login.user)
+                {
+                    super::journal::no_password(&self.shared.settings(), node, login);
+                }
+            }
             Report::Unreachable { node } => self.tell_control(News::Suspicion(node)),
             Report::Claim { database } => {
                 self.shared.tell_others(self.index, || WorkerMail::Claim(database.clone()));

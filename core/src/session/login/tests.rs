@@ -42,6 +42,18 @@ fn a_wrong_proof_takes_no_place_again() {
 }
 
 #[test]
+fn a_user_without_a_password_is_asked_for_one_and_reported() {
+    let mut stage = Stage::with_passwords(false, "bob:TEXTopen sesame\n");
+    stage.session.handle_slot(Ok(()), NOW);
+    let asked = Refused { password_asked: true, ..Refused::of(no_main()) };
+    stage.session.handle_grant(PRIMARY, Err(asked), NOW);
+    assert_eq!(stage.wishes(), [Wish::Slot, Wish::Link(PRIMARY), Wish::NoPassword(PRIMARY), Wish::StandAside]);
+    assert_eq!(stage.heard(), "R", "the client sees what others see");
+    stage.prove(RIGHT);
+    assert_eq!((stage.wishes(), stage.heard()), (vec![Wish::Close], "E".into()));
+}
+
+#[test]
 fn a_client_that_stops_within_its_proof_is_sent_away_in_time() {
     let mut stage = Stage::proving();
     assert_eq!(stage.session.poll_timeout(), Some((NOW.after(LIMIT), Timer::Authentication)));
@@ -112,6 +124,7 @@ enum Wish {
     Slot,
     StandAside,
     Link(NodeId),
+    NoPassword(NodeId),
     Close,
     /// It is logged in.
     Nothing,
@@ -125,12 +138,17 @@ struct Stage {
 impl Stage {
     /// A client that has sent its start-up packet, in front of a primary and perhaps a standby.
     fn new(standby: bool) -> Self {
+        Self::with_passwords(standby, "alice:TEXTopen sesame\n")
+    }
+
+    /// The same, with this text in `pool_passwd`.
+    fn with_passwords(standby: bool, passwords: &str) -> Self {
         let node = |id, role| NodeView { id, weight_milli: u64::from(id == STANDBY) * 1000, role, health: Health::Up };
         let mut nodes = vec![node(PRIMARY, Role::Primary)];
         nodes.extend(standby.then(|| node(STANDBY, Role::Standby)));
         let view = Arc::new(View { epoch: 1, mode: Mode::Streaming, nodes });
         let setup = Setup {
-            passwords: PasswordFile::parse(String::from("alice:TEXTopen sesame\n")).0,
+            passwords: PasswordFile::parse(passwords).0,
             authentication_timeout: Some(LIMIT),
             client_idle_limit: None,
             load_balance: standby,
@@ -220,6 +238,7 @@ impl Stage {
                     wishes.push(Wish::Link(node));
                     self.login = Some(login);
                 }
+                SessionEvent::Report(Report::NoPassword { node }) => wishes.push(Wish::NoPassword(node)),
                 SessionEvent::LoggedIn { .. } => wishes.push(Wish::Nothing),
                 SessionEvent::Close(_) => wishes.push(Wish::Close),
                 _ => {}
