@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use pgconvoy_core::auth::passwd::PasswordFile;
 use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::limits::{CANCEL_KEY_BYTES, READ_BYTES};
 use pgconvoy_core::link::{Link, Login, Outcome};
@@ -38,7 +37,14 @@ impl Stage {
         let view = View { epoch: 1, mode: Mode::Streaming, nodes: vec![node] };
         let secrets = Secrets { cancel_key: [7; CANCEL_KEY_BYTES], nonce: "nonce".to_owned() };
         let keys = Rc::new(RefCell::new(KeyCache::new()));
-        let session = Session::new(Arc::new(setup()), Arc::new(view), secrets, 1, keys.clone(), Instant::ZERO);
+        let session = Session::new(
+            Arc::new(Setup { load_balance: true, ..Setup::default() }),
+            Arc::new(view),
+            secrets,
+            1,
+            keys.clone(),
+            Instant::ZERO,
+        );
         let mut stage = Self { session, scratch: BytesMut::new() };
         let mut hello = Vec::new();
         startup::build(&mut hello, b"app", b"app", b"");
@@ -99,22 +105,6 @@ impl Stage {
         assert!(self.session.wants_read(from), "the session does not want to read now");
         self.fill(bytes);
         self.handle_read(from);
-    }
-}
-
-/// Nothing is logged, and there is nothing to balance.
-fn setup() -> Setup {
-    Setup {
-        passwords: PasswordFile::parse("").0,
-        authentication_timeout: None,
-        client_idle_limit: None,
-        load_balance: true,
-        allow_sql_comments: false,
-        report_per_node: false,
-        notice_per_node: false,
-        report_statements: false,
-        report_messages: false,
-        salt_seed: [0; 32],
     }
 }
 

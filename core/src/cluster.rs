@@ -201,6 +201,16 @@ mod tests {
         nodes
     }
 
+    /// Node 0 is the primary, the others are standbys.
+    fn all_up(period: Duration) -> Cluster {
+        let mut cluster = Cluster::new(Mode::Streaming, &NODES, period, T0);
+        probes(&mut cluster, T0);
+        for (node, standby) in [(0, false), (1, true), (2, true)] {
+            cluster.handle_probe(NodeId(node), Probe::Answered { standby }, T0);
+        }
+        cluster
+    }
+
     #[test]
     fn the_primary_is_found_and_followed() {
         let mut cluster = Cluster::new(Mode::Streaming, &NODES, Duration::from_secs(10), T0);
@@ -218,11 +228,7 @@ mod tests {
 
     #[test]
     fn a_report_alone_takes_no_node_down() {
-        let mut cluster = Cluster::new(Mode::Streaming, &NODES, Duration::from_secs(10), T0);
-        probes(&mut cluster, T0);
-        for (node, standby) in [(0, false), (1, true), (2, true)] {
-            cluster.handle_probe(NodeId(node), Probe::Answered { standby }, T0);
-        }
+        let mut cluster = all_up(Duration::from_secs(10));
         let epoch = cluster.view().epoch;
         cluster.handle_suspicion(NodeId(1), T0);
         assert_eq!(cluster.view().epoch, epoch);
@@ -247,11 +253,7 @@ mod tests {
 
     #[test]
     fn new_settings_count_from_the_next_probe_and_the_next_view() {
-        let mut cluster = Cluster::new(Mode::Streaming, &NODES, Duration::from_secs(3600), T0);
-        probes(&mut cluster, T0);
-        for (node, standby) in [(0, false), (1, true), (2, true)] {
-            cluster.handle_probe(NodeId(node), Probe::Answered { standby }, T0);
-        }
+        let mut cluster = all_up(Duration::from_secs(3600));
         let soon = T0.after(Duration::from_secs(2));
         let epoch = cluster.view().epoch;
         while cluster.poll_event().is_some() {}

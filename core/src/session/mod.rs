@@ -49,7 +49,9 @@ const MAIN: usize = 0;
 /// Position of the port for balanced reads.
 const BALANCE: usize = 1;
 
-/// What the configuration fixes for a session at its start.
+/// What the configuration fixes for a session at its start. By default nobody has a password, nothing is limited, spread
+/// or reported, and the salts that clients are shown can be foreseen.
+#[derive(Default)]
 pub struct Setup {
     /// The passwords of `pool_passwd`.
     pub passwords: PasswordFile,

@@ -38,18 +38,7 @@ impl Stage {
         };
         let nodes = vec![node(PRIMARY, crate::node::Role::Primary), node(STANDBY, crate::node::Role::Standby)];
         let view = Arc::new(View { epoch: 1, mode: crate::node::Mode::Streaming, nodes });
-        let setup = Setup {
-            passwords: PasswordFile::default(),
-            authentication_timeout: None,
-            client_idle_limit: None,
-            load_balance: true,
-            allow_sql_comments: false,
-            report_per_node: false,
-            notice_per_node: false,
-            report_statements: false,
-            report_messages: false,
-            salt_seed: [0; 32],
-        };
+        let setup = Setup { load_balance: true, ..Setup::default() };
         let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
         let keys = Rc::new(RefCell::new(KeyCache::new()));
         let session = Session::new(Arc::new(setup), view, secrets, 1, keys, NOW);
@@ -128,7 +117,8 @@ impl Stage {
     }
 }
 
-fn drained(queue: &mut WriteQueue) -> Vec<u8> {
+/// What a queue holds, which is empty then.
+pub(super) fn drained(queue: &mut WriteQueue) -> Vec<u8> {
     let mut all = Vec::new();
     while !queue.is_empty() {
         let mut chunks: [&[u8]; 1] = [&[]];
@@ -140,7 +130,8 @@ fn drained(queue: &mut WriteQueue) -> Vec<u8> {
     all
 }
 
-fn kinds(mut bytes: &[u8]) -> String {
+/// The kinds of some messages, which are whole.
+pub(super) fn kinds(mut bytes: &[u8]) -> String {
     let mut kinds = String::new();
     while let Ok(Some(header)) = crate::wire::Header::parse(bytes) {
         kinds.push(header.tag as char);

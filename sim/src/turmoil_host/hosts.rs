@@ -243,14 +243,9 @@ fn settings(plan: &Plan) -> Settings {
         session: Arc::new(Setup {
             passwords,
             authentication_timeout: Some(Duration::from_secs(60)),
-            client_idle_limit: None,
             load_balance: plan.load_balance,
-            allow_sql_comments: false,
-            report_per_node: false,
-            notice_per_node: false,
-            report_statements: false,
-            report_messages: false,
             salt_seed: [7; 32],
+            ..Setup::default()
         }),
         listen: vec![Address::Tcp("0.0.0.0".to_owned(), PORT)],
         backends: (0..plan.nodes).map(backend).collect(),

@@ -5,6 +5,7 @@ use crate::auth::Secret;
 use crate::auth::passwd::PasswordFile;
 use crate::auth::scram::KeyCache;
 use crate::node::{NodeView, View};
+use crate::session::tests::{drained, kinds};
 use crate::session::{Peer, Secrets, Setup};
 use alloc::rc::Rc;
 use alloc::vec;
@@ -150,14 +151,8 @@ impl Stage {
         let setup = Setup {
             passwords: PasswordFile::parse(passwords).0,
             authentication_timeout: Some(LIMIT),
-            client_idle_limit: None,
             load_balance: standby,
-            allow_sql_comments: false,
-            report_per_node: false,
-            notice_per_node: false,
-            report_statements: false,
-            report_messages: false,
-            salt_seed: [0; 32],
+            ..Setup::default()
         };
         let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
         let keys = Rc::new(RefCell::new(KeyCache::new()));
@@ -249,26 +244,10 @@ impl Stage {
 
     /// The kinds of the messages queued for the client since the last time.
     fn heard(&mut self) -> String {
-        let bytes = self.heard_bytes();
-        let mut rest = &bytes[..];
-        let mut kinds = String::new();
-        while let Ok(Some(header)) = Header::parse(rest) {
-            kinds.push(header.tag as char);
-            rest = &rest[header.total..];
-        }
-        kinds
+        kinds(&self.heard_bytes())
     }
 
     fn heard_bytes(&mut self) -> Vec<u8> {
-        let queue = self.session.writes(Peer::Client).expect("the client has a queue");
-        let mut all = Vec::new();
-        while !queue.is_empty() {
-            let mut chunks: [&[u8]; 1] = [&[]];
-            queue.chunks(&mut chunks);
-            all.extend_from_slice(chunks[0]);
-            let length = chunks[0].len();
-            queue.advance(length);
-        }
-        all
+        drained(self.session.writes(Peer::Client).expect("the client has a queue"))
     }
 }

@@ -100,14 +100,9 @@ impl Proxy {
         let setup = Setup {
             passwords,
             authentication_timeout: Some(AUTHENTICATION_TIMEOUT),
-            client_idle_limit: None,
             load_balance: plan.load_balance,
-            allow_sql_comments: false,
-            report_per_node: false,
-            notice_per_node: false,
-            report_statements: false,
-            report_messages: false,
             salt_seed: [7; 32],
+            ..Setup::default()
         };
         let nodes: Vec<_> = (0..plan.nodes).map(|node| (NodeId(node), 1000)).collect();
         let mode = if plan.nodes == 1 { Mode::Raw } else { Mode::Streaming };
