@@ -118,6 +118,7 @@ fn sessions_spread_by_weight_in_both_protocols() {
 #[test]
 fn what_fails_on_one_node_explains_itself_in_the_log_of_another() {
     let (testbed, mut proxy) = three_nodes([0, 1, 0]);
+    proxy.wait_roles_known(3);
     // A block of two reads, of which the second goes to the primary.
     let mut session = Connection::login(proxy.address(), &superuser_login()).expect("a login");
     session.query("BEGIN").expect("an answer");

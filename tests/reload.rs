@@ -18,6 +18,7 @@ fn primary_preferred() -> (Testbed, Proxy) {
     let testbed = start(Options { standbys: 1, ..Options::default() });
     let backend = |number: usize| Backend { port: testbed.node(number).port(), weight: u32::from(number == 0) };
     let proxy = Proxy::over(&[backend(0), backend(1)]).start();
+    proxy.wait_roles_known(2);
     (testbed, proxy)
 }
 

@@ -173,6 +173,20 @@ impl Proxy {
         String::from_utf8_lossy(&fs::read(self.folder.path().join("log")).expect("reading the log")).into_owned()
     }
 
+    /// Waits until the program knows of each backend, numbered from 0, whether it is the primary or a standby: then reads
+    /// go where their weights say.
+    pub fn wait_roles_known(&self, backends: usize) {
+        let start = Instant::now();
+        let known = |log: &str, number: usize| {
+            let of_it = |line: &&str| line.contains(&format!(" backend {number} (")) && line.contains(" is up, role ");
+            log.lines().rfind(of_it).is_some_and(|line| !line.ends_with("unknown"))
+        };
+        while !(0..backends).all(|number| known(&self.log(), number)) {
+            assert!(start.elapsed() < START_LIMIT, "not all {backends} backends are up:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Resident memory in bytes, from `/proc`.
     pub fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the program is running");

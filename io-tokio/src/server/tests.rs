@@ -104,6 +104,33 @@ fn few_places_for_clients_are_not_spread_over_many_workers() {
     }
 }
 
+#[test]
+fn a_reload_takes_new_weights_and_leaves_the_servers_as_they_are() {
+    let of = |text: &str| {
+        let read = Config::parse(Path::new("test.conf"), format!("pool_passwd = ''\n{text}"));
+        Settings::from_config(&read.expect("a good file").config).expect("settings")
+    };
+    let running = of("backend_hostname0 = 'a'\nbackend_port0 = 5432\nbackend_weight0 = 1\n\
+                      backend_hostname1 = 'b'\nbackend_port1 = 5432\nbackend_weight1 = 1\n");
+    let (now, remarks) = running.reloaded(of("backend_hostname0 = 'z'\nbackend_port0 = 5433\nbackend_weight0 = 4\n\
+                                              backend_hostname2 = 'c'\nbackend_port2 = 5432\nlog_connections = on\n"));
+    assert_eq!(
+        remarks,
+        [
+            "backend 2 (c:5432) takes part only after a restart",
+            "backend 0 (a:5432) becomes z:5433 only after a restart",
+            "backend 1 (b:5432) leaves only after a restart",
+        ]
+    );
+    assert_eq!(now.weights(), [(N0, 4000), (NodeId(1), 1000)]);
+    assert!(now.backends.iter().zip(&running.backends).all(|(now, then)| now.address == then.address));
+    assert!(now.log_connections);
+    let shown = |item: &str| now.config.status_rows(&[]).into_iter().find(|row| row.item == item).map(|row| row.value);
+    assert_eq!(shown("backend_hostname0").as_deref(), Some("a"));
+    assert_eq!(shown("backend_weight0").as_deref(), Some("0.800000"));
+    assert_eq!(shown("backend_hostname2"), None, "what is shown is what runs");
+}
+
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(LocalSet::new().run_until(test));
