@@ -51,6 +51,45 @@ fn locks_of_a_client_that_vanishes_in_a_transaction_are_freed() {
 }
 
 #[test]
+fn a_statement_whose_client_closes_its_connection_is_cancelled_and_the_server_is_free_for_the_next() {
+    let (login, proxy, mut root) = scene("vanish_asleep", 1);
+    let sleep = || Frontend::query("SELECT pg_sleep(60)");
+    let last_words: [&[Frontend]; 5] = [
+        &[sleep()],
+        // The answer that nobody reads makes it a reset.
+        &[Frontend::query("SELECT repeat('x', 10000)"), sleep()],
+        // Input that waits for its turn stands before the end.
+        &[sleep(), Frontend::query("SHOW pool_version")],
+        &[sleep(), Frontend::query("SHOW pool_version"), Frontend::query("x".repeat(60_000))],
+        &[Frontend::parse("", "SELECT pg_sleep(60)"), Frontend::bind("", ""), Frontend::execute(""), Frontend::Flush],
+    ];
+    for words in last_words {
+        let mut client = enter(&proxy, &login);
+        client.send_all(words).expect("sending");
+        let asleep = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'vanish_asleep' AND wait_event = 'PgSleep'";
+        wait_until(Duration::from_secs(5), "the statement runs", || root.value(asleep) == "1");
+        drop(client);
+        wait_until(TRACE_LIMIT, &format!("the statement is cancelled: {words:?}"), || root.value(asleep) == "0");
+        // The only place is free.
+        let mut next = enter(&proxy, &login);
+        assert_eq!(next.value("SELECT 'clean'"), "clean");
+        next.leave().expect("a close");
+    }
+}
+
+#[test]
+fn what_was_asked_before_a_goodbye_is_done() {
+    let (login, proxy, mut root) = scene("vanish_goodbye", 2);
+    let mut client = enter(&proxy, &login);
+    let insert = Frontend::query("INSERT INTO vanish_goodbye.t VALUES (2, 'two')");
+    client.send_all(&[Frontend::query("SELECT pg_sleep(1)"), insert, Frontend::Terminate]).expect("sending");
+    drop(client);
+    wait_until(Duration::from_secs(5), "the row is there", || {
+        root.value("SELECT count(*) FROM vanish_goodbye.t WHERE a = 2") == "1"
+    });
+}
+
+#[test]
 fn a_batch_cut_at_any_byte_leaves_no_server_waiting_for_its_rest() {
     let (login, proxy, mut root) = scene("vanish_batch", 2);
     let batch = encode_all(&[

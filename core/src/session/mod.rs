@@ -560,7 +560,9 @@ impl Session {
         if self.client.gone || self.is_over() || full {
             return false;
         }
-        !self.client.blocked && self.phase.wants_client() && self.ports.iter().flatten().all(|port| port.has_room())
+        // What waits for its turn is held here rather than in the kernel, as far as there is room: behind it may stand
+        // the end of the connection.
+        self.phase.wants_client() && (self.client.blocked || self.ports.iter().flatten().all(|port| port.has_room()))
     }
 
     /// Ends the session: the client is told why, if it can still be told.

@@ -4,7 +4,8 @@ use super::port::{Ask, Target};
 use super::{BALANCE, MAIN, PORTS, Session, SessionEvent, Shutdown, Timer};
 use crate::fault::{Culprit, Fault};
 use crate::time::Instant;
-use crate::wire::{TransactionStatus, build};
+use crate::wire::tag::frontend;
+use crate::wire::{Header, TransactionStatus, build};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -18,6 +19,10 @@ impl Session {
         loop {
             if self.is_over() {
                 return;
+            }
+            if self.client.gone {
+                // Nobody reads the answers that still come.
+                self.client.queue.clear();
             }
             if self.shutdown == Some(Shutdown::Now) {
                 // A backend notices that nobody listens only when it next speaks: it is told to stop.
@@ -189,10 +194,14 @@ impl Session {
         }
     }
 
-    /// The client is gone: what it asked for is cancelled, so that its locks are free soon.
+    /// The client is gone: what it asked for is cancelled, so that its locks are free soon. Who has said goodbye has
+    /// asked for nothing to be cancelled: it runs to its end, as PostgreSQL does it.
     pub(super) fn client_gone(&mut self) {
         self.client.gone = true;
         self.client.queue.clear();
+        if self.phase.is_serving() && self.client.blocked && ends_in_goodbye(&self.client.held) {
+            return;
+        }
         self.client.held.clear();
         if !self.is_over() {
             self.cancel_running();
@@ -218,4 +227,17 @@ impl Session {
         }
         any
     }
+}
+
+/// Whether there is a Terminate among these messages, the last of which may be incomplete.
+fn ends_in_goodbye(mut messages: &[u8]) -> bool {
+    while let Ok(Some(header)) = Header::parse(messages)
+        && let Some(rest) = messages.get(header.total..)
+    {
+        if header.tag == frontend::TERMINATE {
+            return true;
+        }
+        messages = rest;
+    }
+    false
 }

@@ -95,3 +95,44 @@ fn a_reply_that_nobody_asked_for_ends_only_this_session() {
     assert!(stage.session.is_over());
     assert!(!stage.session.take_link(PRIMARY).unwrap().1, "such a connection is not used again");
 }
+
+#[test]
+fn a_client_that_leaves_while_its_input_waits_for_its_turn_is_noticed() {
+    let mut stage = Stage::paired();
+    stage.client(&[query("SELECT 1"), query("INSERT INTO t VALUES (1)")].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()), "the write waits for the read");
+    assert!(stage.session.wants_read(Peer::Client), "or nobody would know of its end");
+    stage.session.handle_closed(Peer::Client, Closed::End, NOW);
+    stage.drain();
+    assert!(stage.session.is_over());
+    assert_eq!((stage.cancelled.clone(), stage.sent(PRIMARY)), (vec![STANDBY], "".into()));
+}
+
+#[test]
+fn what_was_asked_before_a_goodbye_runs_to_its_end_though_nobody_listens() {
+    let mut stage = Stage::paired();
+    let goodbye = message(frontend::TERMINATE, b"");
+    stage.client(&[query("SELECT 1"), query("INSERT INTO t VALUES (1)"), goodbye].concat());
+    stage.session.handle_closed(Peer::Client, Closed::End, NOW);
+    stage.drain();
+    assert!(!stage.session.is_over() && stage.cancelled.is_empty());
+    stage.sent(STANDBY);
+    stage.node(STANDBY, &[row(&"x".repeat(WRITE_QUEUE_BYTES)), complete("SELECT 1"), ready(b'I')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.heard()), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("INSERT 0 1"), ready(b'I')].concat());
+    assert!(stage.session.is_over());
+    assert!(stage.session.take_link(PRIMARY).unwrap().1 && stage.session.take_link(STANDBY).unwrap().1);
+}
+
+#[test]
+fn no_more_input_is_held_than_is_bounded() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SELECT 1"));
+    let mut read = 0;
+    while stage.session.wants_read(Peer::Client) {
+        stage.client(&query("INSERT INTO t VALUES (1)"));
+        read += 1;
+        assert!(read < HELD_INPUT_BYTES, "it is read without end");
+    }
+    assert_eq!(stage.sent(PRIMARY), "");
+}
