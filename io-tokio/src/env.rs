@@ -56,6 +56,8 @@ pub trait Env: Clone + 'static {
     fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Self::Stream>>;
     /// True when an idle connection is open and has nothing to say.
     fn is_silent(&self, stream: &mut Self::Stream) -> bool;
+    /// True when a connection can carry nothing any more in either direction, whatever has arrived on it before.
+    fn is_broken(&self, stream: &Self::Stream) -> bool;
     /// Packs a connection for another worker.
     fn pack(&self, stream: Self::Stream) -> io::Result<Self::Parcel>;
     /// Unpacks a connection from another worker.

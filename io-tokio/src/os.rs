@@ -2,6 +2,7 @@
 
 use crate::env::{Address, Env, Origin};
 use pgconvoy_core::time::Instant;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv};
 use std::io;
 use std::os::fd::AsFd;
@@ -195,6 +196,17 @@ impl Env for Os {
             OsStream::Unix(stream) => recv(stream.as_fd(), &mut byte, flags),
         };
         matches!(peeked, Err(rustix::io::Errno::AGAIN))
+    }
+
+    fn is_broken(&self, stream: &OsStream) -> bool {
+        let stream = match stream {
+            OsStream::Tcp(stream) => stream.as_fd(),
+            OsStream::Unix(stream) => stream.as_fd(),
+        };
+        // Errors and the end of both directions are told unasked.
+        let mut asked = [PollFd::from_borrowed_fd(stream, PollFlags::empty())];
+        let told = poll(&mut asked, Some(&Timespec::default()));
+        told.is_ok() && asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
     }
 
     fn pack(&self, stream: OsStream) -> io::Result<OsParcel> {

@@ -1,5 +1,6 @@
 //! Clients that vanish: what they held is free within a second, and nothing of theirs reaches the next one.
 
+use std::io::Write;
 use std::time::Duration;
 
 use crate::support::postgres::{address, role, shared, superuser, wait_until};
@@ -75,6 +76,23 @@ fn a_statement_whose_client_closes_its_connection_is_cancelled_and_the_server_is
         assert_eq!(next.value("SELECT 'clean'"), "clean");
         next.leave().expect("a close");
     }
+}
+
+#[test]
+fn a_client_whose_connection_breaks_while_nobody_reads_from_it_is_noticed() {
+    let (login, proxy, mut root) = scene("vanish_unread", 1);
+    let mut client = enter(&proxy, &login);
+    // Of the first answer nothing is read, so that the end is a reset; of the rest there is more than anybody takes.
+    client.send_all(&[Frontend::query("SELECT 1"), Frontend::query("SELECT pg_sleep(60)")]).expect("sending");
+    let more = encode_all(&vec![Frontend::query("SELECT 1"); 10_000]);
+    client.stream().set_write_timeout(Some(Duration::from_millis(500))).expect("a time to write");
+    while client.stream().write_all(&more).is_ok() {}
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'vanish_unread' AND wait_event = 'PgSleep'";
+    wait_until(Duration::from_secs(5), "the statement runs", || root.value(asleep) == "1");
+    drop(client);
+    wait_until(3 * TRACE_LIMIT, "the statement is cancelled", || root.value(asleep) == "0");
+    let mut next = enter(&proxy, &login);
+    assert_eq!(next.value("SELECT 'clean'"), "clean");
 }
 
 #[test]

@@ -24,6 +24,8 @@ use tokio_util::io::poll_read_buf;
 
 /// Rounds of work before other sessions of the worker have their turn.
 const ROUNDS: usize = 16;
+/// How often a client that is not read from is looked at, whether it is still there.
+const WATCH_PERIOD: Duration = Duration::from_secs(1);
 /// Chunks of one vectored write.
 const CHUNKS: usize = 16;
 
@@ -37,6 +39,8 @@ pub(super) struct Drive<E: Env> {
     /// A socket did not take all that is queued for it.
     unwritten: bool,
     alarm: Option<Alarm>,
+    /// Runs while the client is not read from, so that reading does not tell when it is gone.
+    watch: Option<Pin<Box<Sleep>>>,
     /// Set once the session is over.
     ending: Option<Ending>,
     pub key: Option<(i32, Bytes)>,
@@ -131,6 +135,7 @@ impl<E: Env> Drive<E> {
             nodes: Vec::new(),
             unwritten: false,
             alarm: None,
+            watch: None,
             ending: None,
             key: None,
             has_slot: false,
@@ -418,6 +423,26 @@ impl<E: Env> Drive<E> {
         rings
     }
 
+    /// Looks now and then whether a client that has to wait before more of it is read is still there. True when it was
+    /// looked at.
+    fn poll_watch(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let served = self.client.is_some() && self.key.is_some() && self.ending.is_none();
+        let waits = served && !self.session.wants_read(Peer::Client);
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            None if waits => self.watch.insert(Box::pin(tokio::time::sleep(WATCH_PERIOD))),
+            None => return false,
+        };
+        if watch.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.watch = None;
+        if waits && self.client.as_ref().is_some_and(|client| self.worker.env.is_broken(&client.socket)) {
+            self.client_lost(now);
+        }
+        true
+    }
+
     /// Says farewell. True when the session can be forgotten.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(ending) = &mut self.ending else { return false };
@@ -472,7 +497,7 @@ impl<E: Env> Future for Drive<E> {
             if !waiting {
                 break;
             }
-            if this.poll_timer(cx, now) {
+            if this.poll_timer(cx, now) | this.poll_watch(cx, now) {
                 this.answer(cx, now);
             } else if this.mailbox.is_empty() {
                 return Poll::Pending;

@@ -215,6 +215,10 @@ impl Env for World {
         Ok(Socket { panics: self.panics, speaks: false })
     }
 
+    fn is_broken(&self, _: &Socket) -> bool {
+        false
+    }
+
     fn is_silent(&self, _: &mut Socket) -> bool {
         self.looks.set(self.looks.get() + 1);
         true

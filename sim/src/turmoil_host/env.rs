@@ -68,6 +68,11 @@ impl Env for Turmoil {
         stream.is_silent()
     }
 
+    fn is_broken(&self, _: &ChopStream) -> bool {
+        // turmoil tells it only to who reads.
+        false
+    }
+
     fn pack(&self, _stream: ChopStream) -> io::Result<Self::Parcel> {
         Err(elsewhere())
     }
