@@ -12,7 +12,7 @@ use pgconvoy_core::time::{Duration, Instant};
 use pgconvoy_core::wire::WriteQueue;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -503,7 +503,8 @@ impl<E: Env> Future for Drive<E> {
                 return Poll::Pending;
             }
         }
-        cx.waker().wake_by_ref();
+        // Behind the worker's other sessions, and behind a look at which of them have something to read.
+        let _pending = pin!(tokio::task::yield_now()).poll(cx);
         Poll::Pending
     }
 }
