@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod pgpool;
+mod route;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,13 @@ enum Command {
     Check {
         #[command(flatten)]
         file: ConfigFile,
+    },
+    /// Say where a statement would go, and why
+    Route {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// The statement
+        sql: String,
     },
     /// Stop a running server, and wait until it has ended
     Stop {
@@ -104,6 +112,7 @@ fn main() -> ExitCode {
             serve(&Options { config: file.path, detach, is_child: detached_child, debug, remarks: Vec::new() })
         }
         Command::Check { file } => check::main(&file.path),
+        Command::Route { file, sql } => route::main(&file.path, &sql),
         Command::Stop { file, mode } => exit_code(control::stop(&file.path, mode.into())),
         Command::Reload { file } => exit_code(control::reload(&file.path)),
     }

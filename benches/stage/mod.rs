@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use pgconvoy_core::auth::scram::KeyCache;
+use pgconvoy_core::catalog::Catalog;
 use pgconvoy_core::limits::{CANCEL_KEY_BYTES, READ_BYTES};
 use pgconvoy_core::link::{Link, Login, Outcome};
 use pgconvoy_core::node::{Health, Mode, NodeId, NodeView, Role, View};
 use pgconvoy_core::session::{Peer, Secrets, Session, SessionEvent, Setup};
-use pgconvoy_core::time::Instant;
+use pgconvoy_core::time::{Duration, Instant};
 use pgconvoy_core::wire::tag::{backend, frontend};
 use pgconvoy_core::wire::{TransactionStatus, build, startup};
 
@@ -43,6 +44,7 @@ impl Stage {
             secrets,
             1,
             keys.clone(),
+            Rc::new(RefCell::new(Catalog::new(256, Duration::ZERO))),
             Instant::ZERO,
         );
         let mut stage = Self { session, scratch: BytesMut::new() };

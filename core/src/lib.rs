@@ -6,7 +6,8 @@
 //! Where to read, in order:
 //! - [`limits`], [`time`], [`rng`]: the ground everything stands on.
 //! - [`node`], [`fault`], [`wire`]: backends by number, who is at fault, and the protocol's messages.
-//! - [`sql`]: what a query string does, as far as routing must know.
+//! - [`policy`], [`route`]: what the operator wants of routing, and where a statement goes.
+//! - [`sql`]: what a query string does, as far as routing must know; [`catalog`]: what its names mean.
 //! - [`link`], [`parameters`]: one connection to one backend.
 //! - [`session`]: one client's session.
 //! - [`gate`], [`pool`], [`cluster`]: who is served, idle links, and what is known of the backends.
@@ -17,6 +18,7 @@
 extern crate alloc;
 
 pub mod auth;
+pub mod catalog;
 pub mod cluster;
 pub mod fault;
 pub mod gate;
@@ -24,8 +26,10 @@ pub mod limits;
 pub mod link;
 pub mod node;
 pub mod parameters;
+pub mod policy;
 pub mod pool;
 pub mod rng;
+pub mod route;
 pub mod session;
 pub mod sql;
 pub mod time;

@@ -17,6 +17,8 @@ pub const BIND_PREFIX_BYTES: usize = 16 * 1024;
 pub const ERROR_PREFIX_BYTES: usize = 96;
 /// Longest ParameterStatus, authentication or key message believed from a backend, in bytes.
 pub const BACKEND_CONTROL_BYTES: usize = 32 * 1024;
+/// Longest answer to a query of pgconvoy's own, in bytes: the definitions of all views that one statement names.
+pub const ANSWER_BYTES: usize = 1024 * 1024;
 /// Longest ErrorResponse kept from a backend that refuses a login, in bytes.
 pub const LOGIN_ERROR_BYTES: usize = 64 * 1024;
 /// All ParameterStatus messages of one backend connection together, in bytes.
@@ -70,3 +72,9 @@ pub const PASSWORD_FILE_BYTES: usize = 16 * 1024 * 1024;
 pub const PASSWORD_LINE_BYTES: usize = 16_384;
 /// Deepest parentheses the SQL classifier follows in a query; a deeper one goes to the primary. Two bytes of stack each.
 pub const SQL_PARENTHESES: usize = 256;
+/// Questions about the catalogue that one statement may cause, for views within views.
+pub const CATALOG_ROUNDS: u8 = 40;
+/// How long nothing is looked up in the catalogue after a question had no answer, in milliseconds.
+pub const CATALOG_SILENCE_MS: u64 = 1_000;
+/// How deep views within views are followed; a deeper one goes to the primary.
+pub const CATALOG_DEPTH: usize = 32;

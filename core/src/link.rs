@@ -6,7 +6,7 @@
 use crate::auth::scram::{Client, KeyCache};
 use crate::auth::{Secret, md5};
 use crate::fault::{Culprit, Fault};
-use crate::limits::{BACKEND_CONTROL_BYTES, CANCEL_KEY_MAX_BYTES, LOGIN_ERROR_BYTES};
+use crate::limits::{ANSWER_BYTES, BACKEND_CONTROL_BYTES, CANCEL_KEY_MAX_BYTES, LOGIN_ERROR_BYTES};
 use crate::node::NodeId;
 use crate::parameters::{Parameters, Told};
 use crate::time::Instant;
@@ -228,6 +228,7 @@ impl Link {
             };
             let bound = match header.tag {
                 backend::ERROR_RESPONSE | backend::NOTICE_RESPONSE => LOGIN_ERROR_BYTES,
+                backend::DATA_ROW if matches!(self.state, State::Asking { .. }) => ANSWER_BYTES,
                 _ => BACKEND_CONTROL_BYTES,
             };
             if header.total > bound {

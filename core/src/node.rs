@@ -1,5 +1,6 @@
 //! Backends by number, and the immutable picture of them that sessions are given.
 
+use crate::policy::Preferred;
 use alloc::vec::Vec;
 
 /// Highest number of backends (pgpool's `MAX_NUM_BACKENDS`).
@@ -50,6 +51,13 @@ pub struct NodeView {
     pub health: Health,
 }
 
+impl NodeView {
+    /// True for a standby that answered last time.
+    fn is_live_standby(&self) -> bool {
+        self.health == Health::Up && self.role == Role::Standby
+    }
+}
+
 /// How the backends are kept alike (`backend_clustering_mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -95,13 +103,30 @@ impl View {
             return self.main();
         }
         let main = self.main()?;
-        let eligible = |node: &&NodeView| node.id == main || (node.health == Health::Up && node.role == Role::Standby);
-        let total: u64 = self.nodes.iter().filter(eligible).map(|node| node.weight_milli).sum();
+        Some(self.draw(lot, |node| node.id == main || node.is_live_standby()).unwrap_or(main))
+    }
+
+    /// The node that the operator prefers, if it can serve reads.
+    pub fn preferred(&self, preferred: Preferred, lot: u64) -> Option<NodeId> {
+        let main = self.main();
+        match preferred {
+            Preferred::Primary => main,
+            Preferred::Standby => self.draw(lot, |node| Some(node.id) != main && node.is_live_standby()),
+            Preferred::Node(id) => {
+                self.node(id).filter(|node| Some(id) == main || node.is_live_standby()).map(|node| node.id)
+            }
+        }
+    }
+
+    /// One of the eligible nodes by weight; `None` if they have none.
+    fn draw(&self, lot: u64, eligible: impl Fn(&NodeView) -> bool) -> Option<NodeId> {
+        let eligible = || self.nodes.iter().filter(|node| eligible(node));
+        let total: u64 = eligible().map(|node| node.weight_milli).sum();
         if total == 0 {
-            return Some(main);
+            return None;
         }
         let mut ticket = crate::rng::scale(lot, total);
-        for node in self.nodes.iter().filter(eligible) {
+        for node in eligible() {
             if ticket < node.weight_milli {
                 return Some(node.id);
             }

@@ -77,6 +77,7 @@ pub fn columns(kind: PoolReport) -> &'static [&'static str] {
             "status",
             "load_balance_node",
         ],
+        PoolReport::Route => &["node", "class", "rule", "reason", "passed", "would_change_it"],
         PoolReport::Version => &["pool_version"],
         PoolReport::Cache => &[
             "num_cache_hits",
@@ -136,6 +137,12 @@ impl Session {
         self.events.push_back(SessionEvent::Show(kind));
     }
 
+    /// Answers with rows that are at hand.
+    pub(super) fn answer(&mut self, kind: PoolReport, mode: Mode, rows: &[Vec<String>]) {
+        self.showing = Some(Showing { kind, mode });
+        self.show_rows(rows);
+    }
+
     pub(super) fn show_rows(&mut self, rows: &[Vec<String>]) {
         let Some(Showing { kind, mode }) = self.showing.take() else { return };
         let mut out = Vec::new();
@@ -153,30 +160,37 @@ impl Session {
         self.tell(&out);
     }
 
-    pub(super) fn local_parse(&mut self, name: &[u8], summary: Summary) -> Step {
+    pub(super) fn local_parse(&mut self, name: &[u8], summary: Summary, text: &[u8]) -> Step {
         if !self.is_quiet() {
             return Step::Wait;
         }
         self.local_batch = true;
-        let prepared = Prepared { on: Target::NONE, summary, naming: None, source: Vec::new() };
+        // What is explained is looked at when it is asked for.
+        let source = if summary.local == Some(PoolReport::Route) { text.to_vec() } else { Vec::new() };
+        let prepared = Prepared { on: Target::NONE, summary, naming: None, source };
         self.statements.put(significant(name).into(), prepared);
         self.say(backend::PARSE_COMPLETE);
         Step::Drop
     }
 
-    pub(super) fn local_bind(&mut self, portal: &[u8], summary: Summary) -> Step {
+    pub(super) fn local_bind(&mut self, portal: &[u8], name: &[u8], summary: Summary) -> Step {
         if !self.is_quiet() {
             return Step::Wait;
         }
         self.local_batch = true;
-        self.statements.put_portal(significant(portal).into(), Portal { on: Target::NONE, summary, ..Portal::UNTOLD });
+        let text = self.statements.statement(name).map(|(_, known)| known.source.as_slice().into());
+        let portal_of = Portal { on: Target::NONE, summary, text, ..Portal::UNTOLD };
+        self.statements.put_portal(significant(portal).into(), portal_of);
         self.say(backend::BIND_COMPLETE);
         Step::Drop
     }
 
-    pub(super) fn local_execute(&mut self, kind: PoolReport) -> Step {
+    pub(super) fn local_execute(&mut self, kind: PoolReport, text: &[u8]) -> Step {
         if !self.is_quiet() {
             return Step::Wait;
+        }
+        if kind == PoolReport::Route {
+            return self.explain(text, Mode::Execute);
         }
         self.show(kind, Mode::Execute);
         Step::Drop

@@ -11,6 +11,7 @@ use crate::fault::{Culprit, Fault};
 use crate::limits::{AUTH_MESSAGE_BYTES, CANCEL_KEY_BYTES, ENCRYPTION_REQUESTS};
 use crate::link::{AUTH_OK, AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, Link, Login, Refused, SCRAM_SHA_256};
 use crate::node::{Health, Mode, NodeId, Role};
+use crate::policy::Who;
 use crate::time::{Duration, Instant};
 use crate::wire::startup::{self, PROTOCOL_3_2, Packet, Startup};
 use crate::wire::tag::{backend, frontend};
@@ -214,7 +215,7 @@ impl Session {
             return self.end(Some(fault));
         }
         let Some(main) = self.view.main() else { return self.end(Some(no_main())) };
-        let balance = if self.setup.load_balance { self.view.draw_balance_node(self.lot) } else { None };
+        let balance = if self.setup.load_balance { self.draw_balance_node() } else { None };
         let balance = balance.filter(|node| *node != main);
         self.phase =
             Phase::Linking(Linking { deadline, protocol, main, tried: Vec::new(), balance, balance_deadline: None });
@@ -222,6 +223,14 @@ impl Session {
         if let Some(node) = balance {
             self.acquire(node);
         }
+    }
+
+    /// The node for this session's reads.
+    fn draw_balance_node(&self) -> Option<NodeId> {
+        let login = self.login.as_ref()?;
+        let application = startup::value_of(&login.parameters, b"application_name").unwrap_or_default();
+        let who = Who { application, database: &login.database, user: &login.user };
+        self.setup.policy.balance_node(&who, &self.view, self.lot)
     }
 
     fn acquire(&mut self, node: NodeId) {

@@ -8,9 +8,11 @@
 //! A session knows a [`View`] of the cluster; it never sees the cluster, the pool or a socket.
 
 mod batch;
+pub mod explain;
 mod journal;
 pub mod local;
 mod login;
+mod lookup;
 mod port;
 mod reply;
 mod request;
@@ -22,10 +24,12 @@ mod tests;
 
 use crate::auth::passwd::PasswordFile;
 use crate::auth::scram::KeyCache;
+use crate::catalog::Catalog;
 use crate::fault::Fault;
 use crate::limits::{HELD_INPUT_BYTES, PENDING_REQUESTS, WRITE_QUEUE_BYTES};
 use crate::link::{Link, Login, Refused};
 use crate::node::{NodeId, View};
+use crate::policy::Policy;
 use crate::sql::PoolReport;
 use crate::time::{Duration, Instant};
 use crate::wire::build::{self, Severity};
@@ -39,6 +43,7 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use core::cell::RefCell;
 use login::Phase;
+use lookup::Inquiry;
 use port::{Port, Rest, Skipped, Target};
 use statements::{Naming, Statements};
 
@@ -59,8 +64,14 @@ pub struct Setup {
     pub authentication_timeout: Option<Duration>,
     /// Longest idle time of a client (`client_idle_limit`); `None` for no limit.
     pub client_idle_limit: Option<Duration>,
+    /// What the operator wants of routing.
+    pub policy: Policy,
     /// Whether reads are spread (`load_balance_mode`).
     pub load_balance: bool,
+    /// Whether unlogged tables are not read on standbys (`check_unlogged_table`).
+    pub check_unlogged: bool,
+    /// Whether the catalogue is asked at the load-balance node (`relcache_query_target`).
+    pub ask_balance_node: bool,
     /// Whether a comment in front of a statement leaves it balanced (`allow_sql_comments`).
     pub allow_sql_comments: bool,
     /// Whether statements are reported, node by node (`log_per_node_statement`).
@@ -164,6 +175,8 @@ pub enum Report {
         /// The backend.
         node: NodeId,
     },
+    /// A transaction is over that may have changed the catalogue: what other workers know of it is not true any more.
+    Reshaped,
     /// A read was sent to a backend (`select_cnt` of `SHOW pool_nodes`).
     Select {
         /// The backend.
@@ -243,6 +256,8 @@ pub struct Session {
     /// Draws the load-balance node.
     lot: u64,
     keys: Rc<RefCell<KeyCache>>,
+    catalog: Rc<RefCell<Catalog>>,
+    inquiry: Inquiry,
     phase: Phase,
     client: ClientSide,
     login: Option<Arc<Login>>,
@@ -258,6 +273,11 @@ pub struct Session {
     broken_batch: Option<Box<Fault>>,
     /// The transaction has written: it stays on the main port.
     wrote: bool,
+    /// The session has written, and so have explicit transactions of it: what that means is the operator's to say.
+    has_written: bool,
+    block_has_written: bool,
+    /// The transaction may have changed the catalogue.
+    reshaped: bool,
     /// Where the last request went.
     last: Target,
     /// A request that changes state is outstanding: whatever is routed by that state waits.
@@ -302,6 +322,7 @@ impl Session {
         secrets: Secrets,
         lot: u64,
         keys: Rc<RefCell<KeyCache>>,
+        catalog: Rc<RefCell<Catalog>>,
         now: Instant,
     ) -> Self {
         let deadline = setup.authentication_timeout.map_or(Instant::FAR, |limit| now.after(limit));
@@ -311,6 +332,8 @@ impl Session {
             secrets,
             lot,
             keys,
+            catalog,
+            inquiry: Inquiry::default(),
             phase: Phase::new(deadline),
             client: ClientSide::default(),
             login: None,
@@ -321,6 +344,9 @@ impl Session {
             skipping: false,
             broken_batch: None,
             wrote: false,
+            has_written: false,
+            block_has_written: false,
+            reshaped: false,
             last: Target::MAIN,
             stateful: false,
             alone: false,
@@ -404,6 +430,10 @@ impl Session {
 
     /// The owner of the session's cancel key asks to cancel what runs now. Returns false when nothing runs.
     pub fn handle_cancel(&mut self, now: Instant) -> bool {
+        if self.inquiry.is_open() {
+            self.cancel_waiting();
+            return false;
+        }
         let wanted = self.cancel_running();
         self.settle(now);
         wanted
@@ -577,6 +607,10 @@ impl Session {
             let mut out = Vec::new();
             build::error(&mut out, Severity::Fatal, fault);
             self.client.queue.push(out.into());
+        }
+        if core::mem::take(&mut self.reshaped) {
+            self.catalog.borrow_mut().forget();
+            self.report(Report::Reshaped);
         }
         self.showing = None;
         self.client.blocked = false;

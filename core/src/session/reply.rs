@@ -77,6 +77,12 @@ impl Session {
             let here = header.total.min(front.len());
             let verdict = match header.tag {
                 _ if port.transparent => self.judge_transparent(position, header, &front[..here]),
+                backend::DATA_ROW if port.owed.front().is_some_and(|owed| owed.ask == Ask::Question) => {
+                    match self.read_answer(header, &front[..here]) {
+                        true => Ok(Verdict::Drop),
+                        false => Ok(Verdict::More),
+                    }
+                }
                 backend::DATA_ROW | backend::COPY_DATA => Self::judge_row(port),
                 _ => self.judge(position, header, &front[..here]),
             };
@@ -145,7 +151,8 @@ impl Session {
 
     /// Judges a message that is no row. `front` is as much of it as is there.
     fn judge(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
-        use Ask::{Abort, Bind, Close, ClosePortal, Describe, Execute, FunctionCall, Parse, Prepare, Probe, Query};
+        use Ask::{Abort, Bind, Close, ClosePortal, Describe, Execute, FunctionCall, Parse};
+        use Ask::{Prepare, Probe, Query, Question};
         let whole = front.len() == header.total;
         match header.tag {
             backend::ERROR_RESPONSE => return Ok(self.judge_error(position, header, front)),
@@ -177,7 +184,10 @@ impl Session {
             | (backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::PORTAL_SUSPENDED, Execute) => true,
             (backend::PARAMETER_DESCRIPTION, Describe)
             | (backend::FUNCTION_CALL_RESPONSE, FunctionCall)
-            | (backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::ROW_DESCRIPTION, Query | Abort)
+            | (
+                backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::ROW_DESCRIPTION,
+                Query | Abort | Question,
+            )
             | (backend::COPY_OUT_RESPONSE | backend::COPY_DONE, Query | Execute) => false,
             (backend::COPY_IN_RESPONSE, Query | Execute) => {
                 port.enter_copy_in();
@@ -236,6 +246,10 @@ impl Session {
         let Some(owed) = port.owed.front().copied() else {
             return if position == MAIN { Verdict::Relay } else { Verdict::Drop };
         };
+        if owed.ask == Ask::Question {
+            self.inquiry.fails();
+            return Verdict::Drop;
+        }
         port.erred = true;
         // What a standby cannot do though it looked like a read, such as a read of a view that writes, or any in a
         // session whose default is serializable, will be asked for again.

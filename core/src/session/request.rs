@@ -5,11 +5,12 @@ use super::statements::{Naming, Portal, Summary};
 use super::{BALANCE, MAIN, Report, Session};
 use crate::fault::Fault;
 use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
-use crate::sql;
+use crate::sql::{self, PoolReport, Reason, Route};
 use crate::wire::build;
 use crate::wire::tag::frontend;
 use crate::wire::{HEADER_BYTES, Header, split_cstr};
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
@@ -198,8 +199,15 @@ impl Session {
             return Ok(Step::Drop);
         }
         let must_wait = |port: &super::Port| port.is_full() || port.must_tell_first(header.tag);
-        if self.showing.is_some() || self.cancels > 0 || self.ports.iter().flatten().any(|port| must_wait(port)) {
+        if self.showing.is_some()
+            || self.inquiry.is_open()
+            || self.cancels > 0
+            || self.ports.iter().flatten().any(|port| must_wait(port))
+        {
             return Ok(Step::Wait);
+        }
+        if self.answer_cancelled(header.tag) {
+            return Ok(Step::Drop);
         }
         if self.in_copy() && header.tag != frontend::TERMINATE {
             return Ok(self.consider_in_copy(header.tag));
@@ -285,17 +293,18 @@ impl Session {
             return Ok(Step::Wait);
         }
         let text = if long { None } else { split_cstr(&front[HEADER_BYTES..header.total]).map(|(text, _)| text) };
-        let analysis = text.map(|text| sql::analyze(text, self.dialect()));
-        let summary = analysis.as_ref().map_or(Summary::UNKNOWN, Summary::of);
+        let Some((summary, naming)) = self.understand(text) else { return Ok(Step::Wait) };
         if let Some(kind) = summary.local {
             if !self.is_quiet() {
                 return Ok(Step::Wait);
+            }
+            if kind == PoolReport::Route {
+                return Ok(self.explain(text.unwrap_or_default(), super::local::Mode::Query));
             }
             self.report_statement("", text);
             self.show(kind, super::local::Mode::Query);
             return Ok(Step::Drop);
         }
-        let naming = analysis.as_ref().and_then(|analysis| Naming::of(&analysis.effect));
         let to = self.choose_named(&summary, naming.as_deref());
         let afterwards = naming.clone().filter(|naming| naming.changes_names());
         if !self.may_send(to) || (afterwards.is_some() && self.owes_ready()) {
@@ -330,6 +339,21 @@ impl Session {
         Ok(Step::Forward { to, before })
     }
 
+    /// Analyses a text, and looks its names up if its route depends on them; a text that cannot be read is `None`.
+    /// Returns `None` when an answer must come first.
+    pub(super) fn understand(&mut self, text: Option<&[u8]>) -> Option<(Summary, Option<Rc<Naming>>)> {
+        let Some(text) = text else { return Some((Summary::UNKNOWN, None)) };
+        let mut uses = self.catalog.borrow_mut().lend_uses();
+        let analysis = sql::analyze_naming(text, self.dialect(), &mut uses);
+        let mut summary = Summary::of(&analysis);
+        if summary.open && self.setup.policy.primary_queries.iter().any(|pattern| pattern.matches(text)) {
+            summary.pinned(Reason::Pattern);
+        }
+        let waits = self.look_up(text, &uses, &mut summary);
+        self.catalog.borrow_mut().put_back(uses);
+        if waits { None } else { Some((summary, Naming::of(&analysis.effect))) }
+    }
+
     fn consider_parse(&mut self, header: Header, front: &[u8]) -> Result<Step, Fault> {
         let long = header.total > INSPECT_BYTES;
         if front.len() < header.total.min(INSPECT_BYTES) {
@@ -338,12 +362,10 @@ impl Session {
         let body = &front[HEADER_BYTES..header.total.min(INSPECT_BYTES)];
         let Some((name, rest)) = split_cstr(body) else { return Ok(self.malformed(Ask::Parse)) };
         let text = if long { None } else { split_cstr(rest).map(|(text, _)| text) };
-        let analysis = text.map(|text| sql::analyze(text, self.dialect()));
-        let summary = analysis.as_ref().map_or(Summary::UNKNOWN, Summary::of);
+        let Some((summary, naming)) = self.understand(text) else { return Ok(Step::Wait) };
         if summary.local.is_some() {
-            return Ok(self.local_parse(name, summary));
+            return Ok(self.local_parse(name, summary, text.unwrap_or_default()));
         }
-        let naming = analysis.as_ref().and_then(|analysis| Naming::of(&analysis.effect));
         let source = Some(&front[..header.total.min(front.len())]).filter(|_| !long && self.keeps_statements());
         // A name in use is refused where it is in use.
         let known = if name.is_empty() { None } else { self.statements.statement(name) };
@@ -404,7 +426,7 @@ impl Session {
             }
             return Ok(Step::More);
         };
-        let Some((on, known)) = self.statements.statement(name) else {
+        let Some((_, known)) = self.statements.statement(name) else {
             return Ok(self.ask(Target::MAIN, Ask::Bind, |session, on| {
                 session.statements.bind_sent(portal, Portal { on, ..Portal::UNTOLD });
                 session.report_sent(on, "Bind: ", Some(b""));
@@ -412,9 +434,11 @@ impl Session {
         };
         if known.summary.local.is_some() {
             let summary = known.summary;
-            return Ok(self.local_bind(portal, summary));
+            return Ok(self.local_bind(portal, name, summary));
         }
-        let wanted = self.choose_named(&known.summary, known.naming.as_deref());
+        let Some(judged) = self.judge_again(name) else { return Ok(Step::Wait) };
+        let Some((on, known)) = self.statements.statement(name) else { return Ok(Step::Wait) };
+        let wanted = self.choose_named(&judged, known.naming.as_deref());
         let mut to = known.within_reach(on, wanted);
         if let Some(in_use) = self.statements.portal(portal).filter(|_| !portal.is_empty()) {
             // The name is refused where it is in use, if it still is when everything has been answered.
@@ -430,7 +454,7 @@ impl Session {
             return Ok(Step::Wait);
         }
         let naming = known.naming.clone();
-        let summary = self.executed(&known.summary, naming.as_deref());
+        let summary = self.executed(&judged, naming.as_deref());
         let text = Some(&known.source).filter(|_| known.has_source() && self.reports_per_node());
         let text = text.map(|source| parse_text(source));
         let mut before = Vec::new();
@@ -445,13 +469,29 @@ impl Session {
         Ok(Step::Forward { to, before })
     }
 
+    /// What a prepared statement does, as its names are known now. `None` when an answer must come first.
+    fn judge_again(&mut self, name: &[u8]) -> Option<Summary> {
+        let Some((_, known)) = self.statements.statement(name) else { return Some(Summary::UNTOLD) };
+        let summary = known.summary;
+        if !summary.open || summary.judged_at == self.catalog.borrow().age() {
+            return Some(summary);
+        }
+        if !known.has_source() {
+            return Some(Summary { route: Route::Primary, writes: true, ..summary });
+        }
+        let text = parse_text(&known.source);
+        let (judged, _) = self.understand(Some(&text))?;
+        self.statements.judged_again(name, &judged);
+        Some(judged)
+    }
+
     fn consider_execute(&mut self, body: &[u8]) -> Step {
         let Some((name, _)) = split_cstr(body) else { return self.malformed(Ask::Execute) };
         let Some(portal) = self.statements.portal(name).cloned() else {
             return self.ask(Target::MAIN, Ask::Execute, |session, to| session.note_sent(&Summary::UNTOLD, to));
         };
         if let Some(kind) = portal.summary.local {
-            return self.local_execute(kind);
+            return self.local_execute(kind, portal.text.as_deref().unwrap_or_default());
         }
         if portal.on.is_empty() {
             return self.portal_lost();
@@ -578,7 +618,7 @@ impl Session {
         self.ports.iter().flatten().all(|port| port.owed.is_empty())
     }
 
-    fn dialect(&self) -> sql::Dialect {
+    pub(super) fn dialect(&self) -> sql::Dialect {
         self.ports[MAIN].as_ref().map_or_else(Default::default, |port| port.dialect)
     }
 

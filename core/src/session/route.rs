@@ -1,35 +1,44 @@
-//! Where a statement goes: a pure function of what it does and where the session stands.
+//! Where a statement goes: what [`crate::route`] decides, given where the session stands.
 
 use super::port::Target;
 use super::statements::{Naming, Summary};
 use super::{BALANCE, MAIN, Report, Session};
+use crate::route::{self, Decision, Destination, Standing, Statement};
 use crate::sql::{Hazards, Route};
 use crate::wire::TransactionStatus;
 
 impl Session {
     /// The ports that a statement goes to now.
-    ///
-    /// A transaction block that the load-balance node is not part of (it was opened in a way that a standby refuses,
-    /// such as SERIALIZABLE or READ WRITE) stays on the main port, and so does any transaction that has written.
     pub(super) fn choose(&self, summary: &Summary) -> Target {
-        let (Some(main), Some(balance)) = (&self.ports[MAIN], &self.ports[BALANCE]) else { return Target::MAIN };
-        if balance.leaving || balance.silent_error || balance.dying || self.alone {
-            return Target::MAIN;
+        match self.decide(summary).to {
+            Destination::Primary => Target::MAIN,
+            Destination::Balance => Target::BALANCE,
+            Destination::Both => Target::BOTH,
         }
-        let in_block = main.link.status != TransactionStatus::Idle;
-        let together = !in_block || balance.link.status != TransactionStatus::Idle;
-        let in_batch = main.unsynced || balance.unsynced;
-        match summary.route {
-            Route::Primary => Target::MAIN,
-            Route::Both if together => Target::BOTH,
-            Route::Both => Target::MAIN,
-            Route::Either => {
-                let written = self.wrote && (in_block || in_batch);
-                let commented =
-                    summary.hazards.contains(Hazards::HAS_LEADING_COMMENT) && !self.setup.allow_sql_comments;
-                let failed = main.link.status == TransactionStatus::Failed;
-                if written || commented || failed || !together { Target::MAIN } else { Target::BALANCE }
-            }
+    }
+
+    /// Where a statement goes now, and why.
+    pub(super) fn decide(&self, summary: &Summary) -> Decision {
+        let statement = Statement { route: summary.route, reason: summary.reason, hazards: summary.hazards };
+        route::decide(&statement, &self.standing())
+    }
+
+    fn standing(&self) -> Standing {
+        let [Some(main), Some(balance)] = &self.ports else { return Standing::default() };
+        Standing {
+            balanced: true,
+            out_of_step: balance.leaving || balance.silent_error || balance.dying,
+            delayed: false,
+            alone: self.alone,
+            in_block: main.link.status != TransactionStatus::Idle,
+            partner_in_block: balance.link.status != TransactionStatus::Idle,
+            failed: main.link.status == TransactionStatus::Failed,
+            in_batch: main.unsynced || balance.unsynced,
+            wrote: self.wrote,
+            block_has_written: self.block_has_written,
+            has_written: self.has_written,
+            on_write: self.setup.policy.on_write,
+            comments_allowed: self.setup.allow_sql_comments,
         }
     }
 
@@ -97,8 +106,12 @@ impl Session {
             self.report(Report::Select { node });
         }
         self.both_asked |= target == Target::BOTH;
-        self.wrote |= summary.writes && target.has(MAIN);
+        let writes = summary.writes && target.has(MAIN);
+        self.wrote |= writes;
+        self.has_written |= writes;
+        self.block_has_written |= writes && self.transaction_status() != TransactionStatus::Idle;
         self.committing |= summary.commits;
+        self.reshaped |= summary.hazards.contains(Hazards::RESHAPES);
         if summary.stateful {
             self.alone |= target == Target::MAIN && self.ports[MAIN].as_ref().is_some_and(|port| port.unsynced);
             self.stateful = true;

@@ -74,6 +74,7 @@ impl Session {
         self.stateful = false;
         self.bringing = false;
         self.committing = false;
+        self.take_answer();
         if let Some(naming) = self.afterwards.take()
             && !self.loud_error
         {
@@ -97,6 +98,9 @@ impl Session {
         self.align();
         self.compare();
         self.part();
+        if self.owes_nothing() && self.mid_client.is_none() && self.transaction_status() == TransactionStatus::Idle {
+            self.transaction_over();
+        }
     }
 
     /// What one port refused and the other did not sets them apart, unless a failed block takes it back on both.

@@ -4,8 +4,9 @@
 //! is pending: what is sent right behind it counts on it, and it is forgotten if the backend refuses or skips it.
 
 use super::port::{Ask, Skipped, Target};
+use crate::catalog::Judgement;
 use crate::limits::{KEPT_STATEMENT_BYTES, KEPT_STATEMENTS};
-use crate::sql::{Analysis, Count, Effect, Hazards, Name, PoolReport, Route};
+use crate::sql::{Analysis, Count, Effect, Hazards, Name, PoolReport, Reason, Route};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
@@ -15,6 +16,8 @@ use alloc::vec::Vec;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Summary {
     pub route: Route,
+    /// Why it is not for any node.
+    pub reason: Reason,
     pub writes: bool,
     pub hazards: Hazards,
     /// It changes transaction or session state: what follows waits for its reply.
@@ -25,18 +28,27 @@ pub(super) struct Summary {
     pub local: Option<PoolReport>,
     /// It changes the session where only this node sees it: from then on, only the main port knows the session.
     pub parts_ways: bool,
+    /// Where it goes depends on what its names mean, and has not been found out.
+    pub open: bool,
+    /// For which state of the catalogue that was found out ([`Catalog::age`]).
+    ///
+    /// [`Catalog::age`]: crate::catalog::Catalog::age
+    pub judged_at: u64,
 }
 
 impl Summary {
     /// Of text that was not understood, or not even looked at.
     pub(super) const UNKNOWN: Self = Self {
         route: Route::Primary,
+        reason: Reason::NotUnderstood,
         writes: true,
         hazards: Hazards::CHANGES_STATE_UNSEEN,
         stateful: true,
         commits: false,
         local: None,
         parts_ways: true,
+        open: false,
+        judged_at: 0,
     };
 
     /// Of a statement prepared by other means than Parse, or called as a function: it may write.
@@ -47,6 +59,7 @@ impl Summary {
         let effect = &analysis.effect;
         let local = match effect {
             Effect::ShowPool(kind) => Some(*kind),
+            Effect::ExplainRoute { .. } => Some(PoolReport::Route),
             _ => None,
         };
         // What a standby refuses, or what is known by name on one node only, goes to the primary.
@@ -62,14 +75,35 @@ impl Summary {
         let pins = matches!(effect, Effect::SetTransaction { session: false, .. }) && analysis.route == Route::Primary;
         Self {
             route: if primary_only { Route::Primary } else { analysis.route },
+            reason: analysis.reason,
             writes: analysis.writes || pins,
             hazards,
-            stateful: !matches!(effect, Effect::None) || analysis.count == Count::Many,
+            stateful: !matches!(effect, Effect::None) || (analysis.count == Count::Many && !analysis.open),
             commits: matches!(effect, Effect::Commit { .. } | Effect::PrepareTransaction | Effect::CommitPrepared),
             local,
             parts_ways: set_apart
                 || hazards.contains(Hazards::CHANGES_STATE_UNSEEN)
                 || hazards.contains(Hazards::CREATES_TEMP),
+            open: analysis.open,
+            judged_at: 0,
+        }
+    }
+
+    /// It is for the primary, whatever its names mean.
+    pub(super) fn pinned(&mut self, reason: Reason) {
+        (self.route, self.reason) = (Route::Primary, reason);
+        self.open = false;
+    }
+
+    /// What has been found out of its names.
+    pub(super) fn judged(&mut self, judgement: Judgement, age: u64) {
+        self.judged_at = age;
+        match judgement {
+            Judgement::Anywhere => (self.route, self.writes, self.reason) = (Route::Either, false, Reason::Reads),
+            Judgement::Primary(reason, writes) => {
+                (self.route, self.writes, self.reason) = (Route::Primary, writes, reason);
+            }
+            Judgement::Unknown => {}
         }
     }
 }
@@ -267,6 +301,19 @@ impl Statements {
             prepared.source.extend_from_slice(source);
         }
         self.pending.push(to.speaker(), Change::Prepared(significant(name).into(), prepared));
+    }
+
+    /// What is known of the names of a statement has changed.
+    pub(super) fn judged_again(&mut self, name: &[u8], judged: &Summary) {
+        let name = significant(name);
+        let pending = self.pending.0.iter_mut().rev().find_map(|(_, change)| match change {
+            Change::Prepared(given, prepared) if **given == *name => Some(prepared),
+            _ => None,
+        });
+        let known = if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) };
+        if let Some(known) = pending.or(known) {
+            known.summary = *judged;
+        }
     }
 
     /// Notes that pgconvoy itself gives `position` a statement that it did not know.

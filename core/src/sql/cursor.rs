@@ -4,21 +4,24 @@ use super::Dialect;
 use super::keyword::Keyword;
 use super::lexer::{Kind, Lexer, Token};
 use super::name::Name;
+use super::uses::Uses;
 
 /// Stands on one token of a text.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
     lexer: Lexer<'a>,
     token: Token,
+    /// What has been named so far.
+    pub uses: Uses,
 }
 
 impl<'a> Cursor<'a> {
     /// Stands on the first token.
-    pub(super) fn new(text: &'a [u8], dialect: Dialect) -> Self {
+    pub(super) fn new(text: &'a [u8], dialect: Dialect, uses: Uses) -> Self {
         let mut lexer = Lexer::new(text, dialect);
         let token = lexer.next();
-        Cursor { text, lexer, token }
+        Cursor { text, lexer, token, uses }
     }
 
     /// Steps to the next token.

@@ -114,6 +114,14 @@ impl Keyword {
         }
     }
 
+    /// Whether this word, where it stands in a query, is behind the list of its `FROM`.
+    pub(super) fn ends_from_list(self) -> bool {
+        use Keyword::{Except, Fetch, For, Group, Having, Intersect, Into, Limit, Offset, Order, Returning};
+        use Keyword::{Select, Union, Values, Where, Window};
+        let behind = [Where, Group, Having, Window, Order, Limit, Offset, Fetch, For, Union, Intersect, Except];
+        behind.contains(&self) || matches!(self, Select | Values | Into | Returning)
+    }
+
     /// Whether this word can never name a function, so that a parenthesis behind it opens no call.
     #[inline]
     pub(super) fn is_syntax(self) -> bool {

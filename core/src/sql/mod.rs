@@ -18,8 +18,10 @@ mod setting;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 pub use name::{Name, NameBytes};
+pub use uses::{UseKind, Uses};
 
 use cursor::Cursor;
 use lexer::Kind;
@@ -82,8 +84,11 @@ impl Hazards {
     /// A comment stands in front: no balancing unless `allow_sql_comments` is on.
     pub const HAS_LEADING_COMMENT: Hazards = Hazards(1 << 4);
 
+    /// It may create, alter or drop what other statements name: what is known of the catalogue is not true any more.
+    pub const RESHAPES: Hazards = Hazards(1 << 5);
+
     const UNKNOWN: Hazards =
-        Hazards(Self::CHANGES_STATE_UNSEEN.0 | Self::CREATES_TEMP.0 | Self::CONTROLS_TRANSACTION.0);
+        Hazards(Self::CHANGES_STATE_UNSEEN.0 | Self::CREATES_TEMP.0 | Self::CONTROLS_TRANSACTION.0 | Self::RESHAPES.0);
 
     /// Whether every flag of `other` is set here.
     pub const fn contains(self, other: Hazards) -> bool {
@@ -125,6 +130,20 @@ pub enum Reason {
     Snapshot,
     /// A standby cannot run a transaction that may write.
     ReadWrite,
+    /// It matches `primary_routing_query_pattern_list`.
+    Pattern,
+    /// What its names mean could not be looked up.
+    NotLookedUp,
+    /// A table that it reads is not replicated (`check_unlogged_table`).
+    Unlogged,
+    /// It reads what the catalogue does not know.
+    UnknownRelation,
+    /// A policy of row-level security calls what may write.
+    VolatilePolicy,
+    /// A view calls what may write.
+    VolatileView,
+    /// Operators, casts, types or domains of this database call what may write.
+    VolatileOperator,
     /// It calls a function that is not known to be harmless.
     UnknownFunction,
     /// `FOR UPDATE`, `FOR SHARE` and their kin.
@@ -146,6 +165,24 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// What would let such a statement go to a standby; empty if nothing would.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Reason::Pattern => "another primary_routing_query_pattern_list",
+            Reason::NotLookedUp => "the same statement once more, when its names have been looked up",
+            Reason::Unlogged => "a logged table, or check_unlogged_table = off",
+            Reason::UnknownRelation => "a relation of that name",
+            Reason::VolatilePolicy => "STABLE functions in the policies of row-level security",
+            Reason::VolatileView => "STABLE functions in the view",
+            Reason::VolatileOperator => "STABLE functions behind operators, casts and domains",
+            Reason::UnknownFunction => "a function that is STABLE, or read_only_function_list",
+            Reason::RowLock => "the statement without its row locks",
+            Reason::Serializable | Reason::Snapshot | Reason::ReadWrite => "READ ONLY, at a lower isolation level",
+            Reason::ManyStatements => "one statement at a time",
+            _ => "",
+        }
+    }
+
     /// A stable text of a few words.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -159,6 +196,13 @@ impl Reason {
             Reason::Serializable => "serializable isolation",
             Reason::Snapshot => "one snapshot for a transaction that may write",
             Reason::ReadWrite => "read-write transaction",
+            Reason::Pattern => "primary_routing_query_pattern_list",
+            Reason::NotLookedUp => "names not looked up",
+            Reason::Unlogged => "unlogged table",
+            Reason::UnknownRelation => "relation not known",
+            Reason::VolatilePolicy => "row-level security calls what may write",
+            Reason::VolatileView => "view calls what may write",
+            Reason::VolatileOperator => "operators of this database call what may write",
             Reason::UnknownFunction => "function not known to be read-only",
             Reason::RowLock => "row locks",
             Reason::Into => "SELECT INTO",
@@ -172,9 +216,11 @@ impl Reason {
     }
 }
 
-/// What pgconvoy answers itself when asked with `SHOW`.
+/// What pgconvoy answers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolReport {
+    /// `EXPLAIN ROUTE`: where a statement would go.
+    Route,
     /// `SHOW pool_nodes`.
     Nodes,
     /// `SHOW pool_status`.
@@ -204,6 +250,8 @@ pub struct Verdict {
     pub hazards: Hazards,
     /// Why it is not for any node.
     pub reason: Reason,
+    /// Nothing keeps it from any node but what its names may mean: a function that is not known, perhaps.
+    pub open: bool,
 }
 
 /// What a text of one statement does to the session. A text of several has [`Effect::None`] and [`Hazards`] instead.
@@ -343,6 +391,11 @@ pub enum Effect<'a> {
     },
     /// For pgconvoy itself: `SHOW pool_...`.
     ShowPool(PoolReport),
+    /// For pgconvoy itself: `EXPLAIN ROUTE`.
+    ExplainRoute {
+        /// The statement that is explained.
+        text: &'a [u8],
+    },
     /// For pgconvoy itself: `PGPOOL SHOW`, `SET` or `RESET`.
     PgpoolCommand {
         /// What follows the word `PGPOOL`.
@@ -373,13 +426,27 @@ pub struct Analysis<'a> {
     pub hazards: Hazards,
     /// Why it is not for any node.
     pub reason: Reason,
+    /// Nothing keeps it from any node but what its names may mean: for [`crate::catalog`] to judge.
+    pub open: bool,
 }
 
 /// Reads the text of a query message, or of Parse. It never fails: what is not understood is for the primary.
 ///
 /// It takes time linear in the length of `text`, constant memory, and borrows names from `text`.
-pub fn analyze<'a>(text: &'a [u8], dialect: Dialect) -> Analysis<'a> {
-    let mut cursor = Cursor::new(text, dialect);
+pub fn analyze(text: &[u8], dialect: Dialect) -> Analysis<'_> {
+    analyze_naming(text, dialect, &mut Uses::default())
+}
+
+/// [`analyze`], and the names that the text uses.
+pub fn analyze_naming<'a>(text: &'a [u8], dialect: Dialect, uses: &mut Uses) -> Analysis<'a> {
+    uses.clear();
+    let mut cursor = Cursor::new(text, dialect, core::mem::take(uses));
+    let analysis = read(&mut cursor);
+    *uses = cursor.uses;
+    analysis
+}
+
+fn read<'a>(cursor: &mut Cursor<'a>) -> Analysis<'a> {
     let commented = cursor.commented();
     let mut found = Analysis::new(Count::Empty, Verdict::primary(Reason::Empty, false), Effect::None);
     loop {
@@ -389,7 +456,7 @@ pub fn analyze<'a>(text: &'a [u8], dialect: Dialect) -> Analysis<'a> {
             Kind::Bad => return Analysis::new(Count::Many, Verdict::not_understood(Hazards::UNKNOWN), Effect::None),
             _ => {}
         }
-        let (verdict, effect) = statement::read(&mut cursor);
+        let (verdict, effect) = statement::read(cursor);
         if found.count == Count::Empty {
             found = Analysis::new(Count::One, verdict, effect);
         } else {
@@ -407,8 +474,8 @@ pub fn analyze<'a>(text: &'a [u8], dialect: Dialect) -> Analysis<'a> {
 
 impl<'a> Analysis<'a> {
     fn new(count: Count, verdict: Verdict, effect: Effect<'a>) -> Self {
-        let Verdict { route, writes, hazards, reason } = verdict;
-        Analysis { count, route, writes, effect, hazards, reason }
+        let Verdict { route, writes, hazards, reason, open } = verdict;
+        Analysis { count, route, writes, effect, hazards, reason, open: open && effect.is_none() }
     }
 
     /// Takes in one more statement of a text of several.
@@ -416,28 +483,31 @@ impl<'a> Analysis<'a> {
         let seen = self.hazards.union(verdict.hazards);
         self.hazards = seen.union(self.effect.hidden_hazards()).union(effect.hidden_hazards());
         self.count = Count::Many;
-        self.route = Route::Primary;
         self.writes |= verdict.writes;
-        self.reason = Reason::ManyStatements;
+        self.open &= verdict.open && effect.is_none();
+        if self.route != Route::Either || verdict.route != Route::Either || !self.open {
+            self.route = Route::Primary;
+            self.reason = if self.open { self.reason.max(verdict.reason) } else { Reason::ManyStatements };
+        }
         self.effect = Effect::None;
     }
 }
 
 impl Verdict {
     const fn either() -> Self {
-        Verdict { route: Route::Either, writes: false, hazards: Hazards::NONE, reason: Reason::Reads }
+        Verdict { route: Route::Either, writes: false, hazards: Hazards::NONE, reason: Reason::Reads, open: true }
     }
 
     const fn both() -> Self {
-        Verdict { route: Route::Both, writes: false, hazards: Hazards::NONE, reason: Reason::Session }
+        Verdict { route: Route::Both, writes: false, hazards: Hazards::NONE, reason: Reason::Session, open: false }
     }
 
     const fn primary(reason: Reason, writes: bool) -> Self {
-        Verdict { route: Route::Primary, writes, hazards: Hazards::NONE, reason }
+        Verdict { route: Route::Primary, writes, hazards: Hazards::NONE, reason, open: false }
     }
 
     const fn not_understood(hazards: Hazards) -> Self {
-        Verdict { route: Route::Primary, writes: true, hazards, reason: Reason::NotUnderstood }
+        Verdict { route: Route::Primary, writes: true, hazards, reason: Reason::NotUnderstood, open: false }
     }
 
     /// Something was found that belongs to the primary. The gravest reason is kept.
@@ -445,6 +515,7 @@ impl Verdict {
         self.route = Route::Primary;
         self.writes |= writes;
         self.reason = self.reason.max(reason);
+        self.open &= reason == Reason::UnknownFunction;
     }
 
     fn warn(&mut self, hazards: Hazards) {
@@ -453,6 +524,11 @@ impl Verdict {
 }
 
 impl Effect<'_> {
+    /// True when a session need not follow it.
+    const fn is_none(self) -> bool {
+        matches!(self, Effect::None)
+    }
+
     /// What a session cannot see once this effect is one of several in a text.
     fn hidden_hazards(self) -> Hazards {
         match self {
@@ -486,6 +562,7 @@ impl Effect<'_> {
             | Effect::Lock
             | Effect::Copy { .. }
             | Effect::ShowPool(_)
+            | Effect::ExplainRoute { .. }
             | Effect::PgpoolCommand { .. }
             | Effect::ClaimDatabase { .. } => Hazards::NONE,
         }

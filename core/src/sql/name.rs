@@ -41,7 +41,7 @@ impl<'a> Name<'a> {
     }
 
     /// Writes the folded name to the start of `buffer`; `None` if there is no room.
-    pub(super) fn fold_into<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    pub(crate) fn fold_into<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         if self.raw.contains(&b'"') {
             let mut length = 0;
             for byte in self.bytes() {

@@ -10,6 +10,7 @@ use super::functions::{self, Function};
 use super::keyword::Keyword;
 use super::lexer::{Kind, Token};
 use super::name::Name;
+use super::uses::UseKind;
 use super::{Hazards, Reason, Verdict};
 use crate::limits::SQL_PARENTHESES;
 
@@ -63,8 +64,25 @@ enum Inside {
 #[derive(Clone, Copy)]
 struct Level {
     inside: Inside,
-    /// The list of a `WITH` is being read at this level.
-    with_list: bool,
+    /// A query has begun here, so that `FROM` opens a list of relations.
+    query: bool,
+    list: List,
+}
+
+/// A list in which names mean something of their own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    None,
+    /// That of `WITH`.
+    With,
+    /// That of `FROM`.
+    From,
+}
+
+impl Level {
+    const fn of(inside: Inside) -> Self {
+        Level { inside, query: false, list: List::None }
+    }
 }
 
 /// A word and what dots join to it.
@@ -89,7 +107,7 @@ struct Scan {
 
 impl Scan {
     fn new() -> Self {
-        let level = Level { inside: Inside::Anything, with_list: false };
+        let level = Level::of(Inside::Anything);
         Scan {
             verdict: Verdict::either(),
             before: Before::Start,
@@ -111,24 +129,25 @@ impl Scan {
                     Kind::Dot => self.name(Word::of(first), cursor),
                     Kind::Open if !keyword.is_syntax() => self.name(Word::of(first), cursor),
                     next => {
+                        if !keyword.is_syntax() && keyword != Keyword::Recursive {
+                            self.note(&Word::of(first), cursor);
+                        }
                         self.keyword(keyword, next);
                         self.advance(Before::Keyword(keyword));
                     }
                 }
             }
             Kind::Name | Kind::QuotedName => {
-                let mut last = first;
-                let mut parts = 1;
-                let mut catalog = is_catalog(cursor.spelling());
+                let catalog = is_catalog(cursor.spelling());
+                let mut word = Word { first, last: first, parts: 1, catalog };
                 while let Some(part) = cursor.joined_name() {
-                    last = part;
-                    parts += 1;
-                    catalog |= is_catalog(cursor.spelling_of(part));
+                    word.join(part, cursor);
                 }
                 cursor.bump_inline();
-                if catalog || matches!(cursor.kind(), Kind::Open | Kind::Dot) {
-                    self.name(Word { first, last, parts, catalog }, cursor);
+                if word.catalog || matches!(cursor.kind(), Kind::Open | Kind::Dot) {
+                    self.name(word, cursor);
                 } else {
+                    self.note(&word, cursor);
                     self.advance(Before::Name);
                 }
             }
@@ -177,10 +196,17 @@ impl Scan {
         };
         let called = cursor.kind() == Kind::Open && !self.is_no_call(keyword, &word, cursor);
         if called {
+            if word.parts > 2 {
+                cursor.uses.blur();
+            }
+            cursor.uses.note(UseKind::Function, word.schema(), word.last);
             let known = word.parts == 1 || word.parts == 2 && cursor.name_of(word.first).is("pg_catalog");
             self.call(known.then(|| cursor.name_of(word.last)));
-        } else if word.catalog {
-            self.catalog(cursor.name_of(word.first));
+        } else {
+            self.note(&word, cursor);
+            if word.catalog {
+                self.catalog(cursor.name_of(word.first));
+            }
         }
         if let Some(keyword) = keyword {
             self.keyword(keyword, cursor.kind());
@@ -219,7 +245,7 @@ impl Scan {
                 // An alias with columns, without `AS`.
                 Before::Close(Inside::Arguments | Inside::Query) | Before::Keyword(K::Ordinality) => true,
                 // `WITH name (columns) AS`.
-                Before::Keyword(K::With | K::Recursive) | Before::Comma => self.level().with_list,
+                Before::Keyword(K::With | K::Recursive) | Before::Comma => self.level().list == List::With,
                 Before::Keyword(K::Tablesample) => {
                     ["bernoulli", "system"].iter().any(|method| cursor.name_of(word.last).is(method))
                 }
@@ -257,6 +283,7 @@ impl Scan {
                 self.verdict.demand_primary(Reason::UnknownFunction, true);
                 if name.is_some_and(|name| name.is("set_config")) {
                     self.verdict.warn(Hazards::CHANGES_STATE_UNSEEN);
+                    self.verdict.open = false;
                 }
             }
         }
@@ -276,20 +303,29 @@ impl Scan {
             K::Insert | K::Update | K::Delete | K::Merge => self.verdict.demand_primary(Reason::ModifyingQuery, true),
             K::Into => {
                 self.verdict.demand_primary(Reason::Into, true);
+                self.verdict.warn(Hazards::RESHAPES);
                 self.into = true;
             }
             K::Temp | K::Temporary if self.into => self.verdict.warn(Hazards::CREATES_TEMP),
             K::Select | K::Values | K::Table | K::With if matches!(before, Before::Start | Before::Open) => {
                 if let Some(level) = self.levels.get_mut(self.depth) {
                     let inside = if level.inside == Inside::Anything { Inside::Query } else { level.inside };
-                    *level = Level { inside, with_list: keyword == K::With };
+                    let list = if keyword == K::With { List::With } else { List::None };
+                    *level = Level { inside, query: true, list };
                 }
             }
             K::With | K::Recursive | K::As | K::Not | K::Materialized => {}
-            // The list of a `WITH` is over at the latest here.
             _ => {
+                let distinct = before == Before::Keyword(K::Distinct);
+                let compares = distinct && matches!(self.earlier, Before::Keyword(K::Is | K::Not));
                 if let Some(level) = self.levels.get_mut(self.depth) {
-                    level.with_list = false;
+                    level.list = match (keyword, level.list) {
+                        (K::From, list) if compares || !level.query => list,
+                        (K::From, _) => List::From,
+                        (word, List::From) if !word.ends_from_list() => List::From,
+                        // The list of a `WITH` is over at the latest here.
+                        _ => List::None,
+                    };
                 }
             }
         }
@@ -299,10 +335,12 @@ impl Scan {
     fn field(&mut self, cursor: &mut Cursor<'_>) {
         cursor.bump();
         if cursor.name().is_some() {
+            cursor.uses.note(UseKind::Member, None, cursor.token());
             cursor.bump();
         }
         self.advance(Before::Name);
         if cursor.kind() == Kind::Open {
+            cursor.uses.blur();
             self.call(None);
             self.open(Inside::Arguments);
             cursor.bump();
@@ -310,9 +348,11 @@ impl Scan {
     }
 
     fn open(&mut self, inside: Inside) {
+        // `FROM (a JOIN b ON ...)`.
+        let list = if inside == Inside::Anything && self.expects_relation() { List::From } else { List::None };
         self.depth += 1;
         match self.levels.get_mut(self.depth) {
-            Some(level) => *level = Level { inside, with_list: false },
+            Some(level) => *level = Level { list, ..Level::of(inside) },
             None => self.verdict.demand_primary(Reason::TooDeep, true),
         }
         self.advance(Before::Open);
@@ -322,6 +362,36 @@ impl Scan {
         let inside = self.level().inside;
         self.depth -= 1;
         self.advance(Before::Close(inside));
+    }
+
+    /// Whether a name that stands here is one of a relation.
+    #[inline]
+    fn expects_relation(&self) -> bool {
+        use Keyword::{From, Join, Lateral, Only, Table};
+        match self.before {
+            Before::Keyword(Table) => true,
+            Before::Keyword(From | Join | Lateral | Only) | Before::Comma | Before::Open => {
+                self.level().list == List::From
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes note of what a name that is not called may stand for.
+    #[inline]
+    fn note(&self, word: &Word, cursor: &mut Cursor<'_>) {
+        if self.expects_relation() {
+            if word.parts > 2 {
+                cursor.uses.blur();
+            }
+            cursor.uses.note(UseKind::Relation, word.schema(), word.last);
+        } else if word.parts > 1 {
+            cursor.uses.note(UseKind::Member, None, word.last);
+        } else if self.level().list == List::With
+            && matches!(self.before, Before::Keyword(Keyword::With | Keyword::Recursive) | Before::Comma)
+        {
+            cursor.uses.note(UseKind::With, None, word.last);
+        }
     }
 
     fn advance(&mut self, before: Before) {
@@ -342,7 +412,7 @@ impl Scan {
     }
 
     fn level(&self) -> Level {
-        self.levels.get(self.depth).copied().unwrap_or(Level { inside: Inside::Anything, with_list: false })
+        self.levels.get(self.depth).copied().unwrap_or(Level::of(Inside::Anything))
     }
 }
 
@@ -351,6 +421,12 @@ impl Word {
         Word { first: keyword, last: keyword, parts: 1, catalog: false }
     }
 
+    /// The schema in front of the name, of a word of at most two parts.
+    fn schema(&self) -> Option<Token> {
+        (self.parts > 1).then_some(self.first)
+    }
+
+    #[inline]
     fn join(&mut self, part: Token, cursor: &Cursor<'_>) {
         self.parts += 1;
         self.last = part;

@@ -5,6 +5,7 @@ use super::cursor::Cursor;
 use super::keyword::Keyword as K;
 use super::lexer::Kind;
 use super::setting::{self, Modes};
+use super::uses::UseKind;
 use super::{Effect, Hazards, Name, PoolReport, Reason, Route, Verdict, query};
 
 /// A statement's verdict and effect.
@@ -18,16 +19,18 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
     let first = cursor.kind();
     // What a procedure or a library does to the session, only its server knows.
     let unseen = is_word(cursor, "call") || is_word(cursor, "load");
-    if !unseen {
+    let imports = is_word(cursor, "import");
+    if !unseen && !imports {
         cursor.bump();
     }
     let understood = match first {
         Kind::Name if unseen => {
             let (mut verdict, effect) = writes(cursor);
-            verdict.warn(Hazards::CHANGES_STATE_UNSEEN);
+            verdict.warn(Hazards::CHANGES_STATE_UNSEEN.union(Hazards::RESHAPES));
             Some((verdict, effect))
         }
         Kind::Keyword(word) => by_first_word(word, cursor),
+        Kind::Name if imports => Some(reshapes(writes(cursor))),
         Kind::Name => Some(writes(cursor)),
         _ => None,
     };
@@ -89,11 +92,12 @@ fn by_first_word<'a>(first: K, cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
         K::Copy => copy(cursor),
         K::Explain => explain(cursor),
         K::Create if is_word(cursor, "database") => Some(create_database(cursor)),
-        K::Create => Some(create(cursor)),
+        K::Create => Some(reshapes(create(cursor))),
         K::Drop | K::Alter if is_word(cursor, "database") => Some(claim_database(first, cursor)),
+        K::Drop | K::Alter => Some(reshapes(writes(cursor))),
         K::Do => {
             let (mut verdict, effect) = writes(cursor);
-            verdict.warn(Hazards::CHANGES_STATE_UNSEEN);
+            verdict.warn(Hazards::CHANGES_STATE_UNSEEN.union(Hazards::RESHAPES));
             Some((verdict, effect))
         }
         K::Pgpool => pgpool_command(cursor),
@@ -187,13 +191,18 @@ fn pgpool_command<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
     if !matches!(cursor.kind(), Kind::Keyword(K::Show | K::Set | K::Reset)) {
         return None;
     }
+    let text = rest(cursor);
+    Some((Verdict::primary(Reason::ForProxy, false), Effect::PgpoolCommand { text }))
+}
+
+/// Steps to the end of the statement; its text from here on.
+fn rest<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
     let mut whole = cursor.token();
     while !cursor.at_end() {
         whole.end = cursor.token().end;
         cursor.bump();
     }
-    let text = &cursor.text()[whole.range()];
-    Some((Verdict::primary(Reason::ForProxy, false), Effect::PgpoolCommand { text }))
+    &cursor.text()[whole.range()]
 }
 
 fn prepare<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
@@ -314,7 +323,11 @@ fn copy<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
 /// The table of `COPY`, and its columns if they are given: read as a query of that table would be.
 fn copied_table(cursor: &mut Cursor<'_>) -> Option<Verdict> {
     let mut verdict = Verdict::either();
-    loop {
+    let (mut schema, mut table) = (None, cursor.token());
+    for parts in 1.. {
+        if parts > 2 {
+            cursor.uses.blur();
+        }
         if query::is_catalog(cursor.spelling()) {
             verdict.demand_primary(Reason::Catalog, false);
             verdict.warn(Hazards::READS_CATALOG);
@@ -323,7 +336,9 @@ fn copied_table(cursor: &mut Cursor<'_>) -> Option<Verdict> {
         if !cursor.eat_kind(Kind::Dot) {
             break;
         }
+        (schema, table) = (Some(table), cursor.token());
     }
+    cursor.uses.note(UseKind::Relation, schema, table);
     if cursor.kind() == Kind::Open && !cursor.eat_parenthesis() {
         return None;
     }
@@ -331,6 +346,10 @@ fn copied_table(cursor: &mut Cursor<'_>) -> Option<Verdict> {
 }
 
 fn explain<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
+    if is_word(cursor, "route") {
+        let text = rest(cursor);
+        return Some((Verdict::primary(Reason::ForProxy, false), Effect::ExplainRoute { text }));
+    }
     if cursor.kind() == Kind::Open && !query::starts_query(cursor.peek()) {
         if !cursor.eat_parenthesis() {
             return None;
@@ -345,6 +364,14 @@ fn explain<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
         return Some(create(cursor));
     }
     Some((inner(cursor), Effect::None))
+}
+
+/// What is known of the catalogue is not true after it; temporary relations are in nobody else's.
+fn reshapes((mut verdict, effect): Read<'_>) -> Read<'_> {
+    if !matches!(effect, Effect::CreateTemp) {
+        verdict.warn(Hazards::RESHAPES);
+    }
+    (verdict, effect)
 }
 
 fn create<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {

@@ -3,6 +3,7 @@
 mod effects;
 mod properties;
 mod queries;
+mod uses;
 
 use super::{Analysis, Count, Dialect, Effect, Hazards, Reason, Route, analyze};
 

@@ -54,8 +54,13 @@ pub struct Startup {
 impl Startup {
     /// The value of a run-time parameter; the last one given wins.
     pub fn parameter(&self, name: &[u8]) -> Option<&[u8]> {
-        pairs(&self.parameters).filter(|(n, _)| *n == name).last().map(|(_, v)| v)
+        value_of(&self.parameters, name)
     }
+}
+
+/// The value of a run-time parameter among `parameters`, the `name NUL value NUL` pairs of a StartupMessage.
+pub fn value_of<'p>(parameters: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
+    pairs(parameters).filter(|(n, _)| *n == name).last().map(|(_, value)| value)
 }
 
 /// The `name NUL value NUL` pairs of `bytes`.

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::groups::{BackendSettings, Clustering, Files, Listen, LoadBalance, Processes};
+use super::groups::{BackendSettings, Clustering, Files, Listen, LoadBalance, Processes, Redirect};
 use super::names::Parameter;
+use super::policy::policy;
 use super::value::Value;
 use super::values::Values;
-use super::words::ClusteringMode;
+use super::words::{ClusteringMode, DisableLoadBalanceOnWrite};
 
 /// Notes what is wrong with the values as a whole; `file` is the file that was asked for.
 pub(super) fn check(values: &Values, file: &Path, findings: &mut Vec<Diagnostic>) {
@@ -15,6 +16,7 @@ pub(super) fn check(values: &Values, file: &Path, findings: &mut Vec<Diagnostic>
     check.clustering_mode();
     check.backends();
     check.exclusive_lists();
+    check.patterns();
     check.reserved_connections();
     check.log_destination();
 }
@@ -117,6 +119,20 @@ impl Check<'_> {
         if !lists.read_only_function_list.is_empty() && !lists.write_function_list.is_empty() {
             let message = "read_only_function_list and write_function_list cannot both be set".to_owned();
             self.note(Severity::Error, "write_function_list", None, message);
+        }
+    }
+
+    fn patterns(&mut self) {
+        let lists = LoadBalance::read(self.values, None);
+        if let Err((name, why)) = policy(&lists, &Redirect::read(self.values, None)) {
+            self.note(Severity::Error, name, None, why);
+        }
+        if matches!(
+            lists.disable_load_balance_on_write,
+            DisableLoadBalanceOnWrite::DmlAdaptive | DisableLoadBalanceOnWrite::DmlAdaptiveGlobal
+        ) {
+            let message = "this word means transaction so far: after a write, its transaction reads from the primary";
+            self.note(Severity::Warning, "disable_load_balance_on_write", None, message.to_owned());
         }
     }
 

@@ -12,6 +12,7 @@ pub mod names;
 mod old;
 mod parse;
 mod passwords;
+mod policy;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -482,6 +482,7 @@ impl<E: Env> Future for Drive<E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         this.mailbox.wake_with(cx.waker());
+        this.worker.catch_up();
         let now = this.worker.env.now();
         this.client.iter_mut().for_each(|client| client.listen(cx.waker()));
         this.nodes.iter_mut().for_each(|(_, node)| node.listen(cx.waker()));

@@ -1,7 +1,7 @@
 //! What the server needs of a configuration.
 
 use super::ServerError;
-use crate::config::{ClusteringMode, Config};
+use crate::config::{ClusteringMode, Config, RelcacheQueryTarget};
 use crate::env::Address;
 use pgconvoy_core::auth::Secret;
 use pgconvoy_core::auth::passwd::{Credential, PasswordFile};
@@ -76,6 +76,8 @@ pub struct Settings {
     pub probe: ProbeSettings,
     /// Worker threads; 0 for one per core.
     pub workers: usize,
+    /// Names of each database that a worker remembers (`relcache_size`), and for how long (`relcache_expire`).
+    pub catalog: (usize, Duration),
     /// Whether logins are logged (`log_connections`).
     pub log_connections: bool,
     /// Whether ends of sessions are logged (`log_disconnections`).
@@ -148,7 +150,10 @@ impl Settings {
             authentication_timeout: limit(config.auth.authentication_timeout),
             client_idle_limit: limit(config.pool.client_idle_limit),
             load_balance: config.load_balance.load_balance_mode && mode == Mode::Streaming,
+            policy: config.policy().map_err(ServerError::Configuration)?,
             allow_sql_comments: config.load_balance.allow_sql_comments,
+            check_unlogged: config.load_balance.check_unlogged_table,
+            ask_balance_node: config.relation_cache.relcache_query_target == RelcacheQueryTarget::LoadBalanceNode,
             report_per_node: logging.log_per_node_statement,
             notice_per_node: logging.notice_per_node_statement,
             report_statements: logging.log_statement,
@@ -176,6 +181,7 @@ impl Settings {
             connect_timeout,
             probe,
             workers: config.own.worker_threads as usize,
+            catalog: (config.relation_cache.relcache_size as usize, config.relation_cache.relcache_expire),
             log_connections: logging.log_connections,
             log_disconnections: logging.log_disconnections,
             config: Arc::new(config.clone()),

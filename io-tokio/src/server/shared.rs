@@ -82,6 +82,7 @@ pub(super) struct Shared<P> {
     cancel_keys: Mutex<BTreeMap<(i32, Bytes), (usize, SessionId)>>,
     tokens: Vec<AtomicU32>,
     selects: Vec<AtomicU64>,
+    reshapings: AtomicU64,
     /// Sessions of each worker.
     pub loads: Vec<AtomicU32>,
     pub workers: Vec<mpsc::UnboundedSender<WorkerMail<P>>>,
@@ -107,6 +108,7 @@ impl<P> Shared<P> {
             gate_waiters: Mutex::default(),
             cancel_keys: Mutex::default(),
             tokens: (0..nodes).map(|_| AtomicU32::new(settings.links_per_node)).collect(),
+            reshapings: AtomicU64::new(0),
             selects: (0..nodes).map(|_| AtomicU64::new(0)).collect(),
             loads: workers.iter().map(|_| AtomicU32::new(0)).collect(),
             workers,
@@ -186,6 +188,16 @@ impl<P> Shared<P> {
         if let Some(tokens) = self.tokens.get(usize::from(node.0)) {
             tokens.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    /// Something was created, altered or dropped in some database.
+    pub(super) fn reshaped(&self) {
+        self.reshapings.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often that has happened.
+    pub(super) fn reshapings(&self) -> u64 {
+        self.reshapings.load(Ordering::Acquire)
     }
 
     pub(super) fn count_select(&self, node: NodeId) {

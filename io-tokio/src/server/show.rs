@@ -22,6 +22,8 @@ pub(super) async fn rows<P>(kind: PoolReport, shared: &Shared<P>, view: &View, a
         PoolReport::Processes => processes(shared),
         PoolReport::Pools => pools(shared).await,
         // What these count does not exist yet: the query cache, health checks, statements by kind.
+        // The session answers it itself.
+        PoolReport::Route => Vec::new(),
         PoolReport::Cache | PoolReport::HealthCheckStats | PoolReport::BackendStats => Vec::new(),
     }
 }

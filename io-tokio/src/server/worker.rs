@@ -8,6 +8,7 @@ use super::shared::{LinkInfo, SessionId, SessionInfo, Shared, WorkerMail};
 use crate::env::{Env, Origin};
 use bytes::{Bytes, BytesMut};
 use pgconvoy_core::auth::scram::KeyCache;
+use pgconvoy_core::catalog::Catalog;
 use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::link::{Link, Login, Refused};
 use pgconvoy_core::node::{NodeId, Role, View};
@@ -58,6 +59,9 @@ pub(super) struct Worker<E: Env> {
     /// The read buffer of all its sessions: each leaves it empty.
     pub scratch: RefCell<BytesMut>,
     pub keys: Rc<RefCell<KeyCache>>,
+    catalog: Rc<RefCell<Catalog>>,
+    /// How much of [`Shared::reshapings`] the catalogue has heard of.
+    reshapings: Cell<u64>,
     /// What most links have been told of their backends.
     pub parameters: RefCell<Parameters>,
     pub pool: RefCell<Pool>,
@@ -84,12 +88,15 @@ impl<E: Env> Worker<E> {
         let mut seed = [0; 8];
         env.entropy(&mut seed);
         let pool = Pool::new(shared.settings().pool.clone());
+        let (names, expire) = shared.settings().catalog;
         Rc::new(Self {
             env,
             index,
             shared,
             scratch: RefCell::default(),
             keys: Rc::new(RefCell::new(KeyCache::new())),
+            catalog: Rc::new(RefCell::new(Catalog::new(names, expire))),
+            reshapings: Cell::new(0),
             parameters: RefCell::default(),
             pool: RefCell::new(pool),
             idle: RefCell::default(),
@@ -132,6 +139,7 @@ impl<E: Env> Worker<E> {
             self.secrets(),
             lot(self.lots, id),
             Rc::clone(&self.keys),
+            Rc::clone(&self.catalog),
             self.env.now(),
         );
         self.sessions.borrow_mut().insert(id, Rc::clone(&mailbox));
@@ -413,6 +421,7 @@ impl<E: Env> Worker<E> {
     pub(super) fn report(self: &Rc<Self>, session: &Session, report: Report) {
         match report {
             Report::Select { node } => self.shared.count_select(node),
+            Report::Reshaped => self.shared.reshaped(),
             Report::Role { node, standby } => self.tell_control(News::Role(node, standby)),
             Report::NoPassword { node } => {
                 if let Some(login) = session.login()
@@ -431,6 +440,14 @@ impl<E: Env> Worker<E> {
             }
             Report::Statement(text) => super::journal::statement(session, &text),
             Report::Message(message, detail) => super::journal::message(session, message, &detail),
+        }
+    }
+
+    /// Forgets what is known of the catalogue if it has changed: whoever changed it hears of that after this worker.
+    pub(super) fn catch_up(&self) {
+        let reshapings = self.shared.reshapings();
+        if self.reshapings.replace(reshapings) != reshapings {
+            self.catalog.borrow_mut().forget();
         }
     }
 

@@ -1,5 +1,6 @@
 //! One server process: a connection from its start-up packet to its end.
 
+use super::catalog;
 use super::login::{self, Login};
 use super::reply::{self, SqlError};
 use super::session::{Block, Cursor, Second, Session, Step, Wait};
@@ -176,6 +177,9 @@ impl Backend {
                 let unclean = self.session.differences(shared);
                 shared.observed.push(Observation::HandOut(HandOut { conn: self.id, client: tag.client, unclean }));
             }
+        }
+        if message[0] == b'Q' && catalog::asks(&message[5..]) {
+            return shared.observed.push(Observation::Question { conn: self.id });
         }
         shared.observed.push(Observation::Message {
             conn: self.id,

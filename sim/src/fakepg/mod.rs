@@ -6,6 +6,7 @@
 //! Everything that referees need to know is told as an [`Observation`], at the moment it happens.
 
 mod backend;
+mod catalog;
 mod extended;
 mod login;
 mod reply;
@@ -70,6 +71,16 @@ pub enum Observation {
         tag: Option<Tag>,
         /// True when the message is skipped, or ends the skipping, after an error in the extended protocol.
         skipping: bool,
+    },
+    /// A question about the system catalogue came over a connection.
+    Question {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A standby ran a volatile function.
+    Volatile {
+        /// What it ran.
+        what: &'static str,
     },
     /// The tags on a connection are those of another client than before.
     HandOut(HandOut),

@@ -1,10 +1,11 @@
 //! What one session of the model server carries from statement to statement, and what statements do to it.
 
-use super::Shared;
+use super::catalog;
 use super::reply::SqlError;
 use super::settings::{Refusal, Settings, Values};
 use super::sql::{Change, Expr, Operand, Select, Statement};
 use super::storage::{Recovery, RowChange};
+use super::{Observation, Shared};
 use crate::tag::number;
 use bytes::Bytes;
 use pgconvoy_core::time::{Duration, Instant};
@@ -142,6 +143,10 @@ impl Session {
         }
         match statement {
             Statement::Empty => Ok(Step::Empty),
+            Statement::Catalog(text) => {
+                let first = catalog::answer(text);
+                Ok(Step::Rows("SELECT", Cursor { first, second: Second::None, next: 1, end: 1 }, None))
+            }
             Statement::Select(select) => self.select(select, parameters, shared, now),
             Statement::Write { key, change, returning } => self.write(*key, *change, *returning, parameters, shared),
             Statement::CopyIn { refused } => {
@@ -356,6 +361,10 @@ impl Session {
         let mut numbered = false;
         let mut values = [Bytes::new(), Bytes::new()];
         for (expr, value) in [Some(select.first), select.second].into_iter().flatten().zip(&mut values) {
+            let standby = shared.storage.recovery() != Recovery::Primary;
+            if let Some(what) = volatile(&expr).filter(|_| standby) {
+                shared.observed.push(Observation::Volatile { what });
+            }
             *value = match expr {
                 Expr::Value(operand) => evaluate(operand, parameters)?,
                 Expr::Column => {
@@ -581,6 +590,17 @@ fn evaluate(operand: Operand<'_>, parameters: &[Bytes]) -> Result<Bytes, SqlErro
 
 fn key(text: Bytes) -> Result<u32, SqlError> {
     number(&text).ok_or_else(|| SqlError::new(b"22P02", "invalid input syntax for type integer"))
+}
+
+/// The volatile function in a client's statement.
+fn volatile(expr: &Expr<'_>) -> Option<&'static str> {
+    match expr {
+        Expr::Sleep(_) => Some("pg_sleep"),
+        Expr::Lock(_) => Some("pg_advisory_lock"),
+        Expr::Unlock(_) | Expr::UnlockAll => Some("pg_advisory_unlock"),
+        Expr::Raise(_) => Some("raise"),
+        _ => None,
+    }
 }
 
 fn truth(value: bool) -> Bytes {

@@ -2,6 +2,7 @@
 //!
 //! Text is parsed again at each use, so a prepared statement is its text and nothing else.
 
+use super::catalog;
 use crate::tag::number;
 
 /// A value in a statement: given in the text, or a parameter counted from zero.
@@ -118,6 +119,8 @@ pub enum Statement<'a> {
     CreateTemp(&'a [u8]),
     /// `SELECT ..`.
     Select(Select<'a>),
+    /// A question about the system catalogue.
+    Catalog(&'a [u8]),
     /// INSERT, UPDATE, DELETE, with `RETURNING x` if wanted.
     Write { key: Operand<'a>, change: Change<'a>, returning: Option<Operand<'a>> },
     /// `COPY kv FROM STDIN`: lines of key, tab, value. Refused once it has begun if it is not a table.
@@ -136,7 +139,7 @@ impl Statement<'_> {
     pub fn columns(&self) -> Option<usize> {
         match self {
             Self::Select(select) => Some(select.columns()),
-            Self::Show(_) | Self::Write { returning: Some(_), .. } => Some(1),
+            Self::Show(_) | Self::Catalog(_) | Self::Write { returning: Some(_), .. } => Some(1),
             Self::Fetch { .. } => Some(2),
             _ => None,
         }
@@ -175,6 +178,9 @@ pub fn parameters(text: &[u8]) -> usize {
 
 /// Reads one statement without a semicolon.
 pub fn parse(text: &[u8]) -> Result<Statement<'_>, SyntaxError> {
+    if catalog::is_question(text) {
+        return Ok(Statement::Catalog(text));
+    }
     let mut s = Scanner(text);
     let Some(first) = s.next() else { return Ok(Statement::Empty) };
     let Token::Word(word) = first else { return Err(SyntaxError) };

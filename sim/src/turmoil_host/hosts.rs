@@ -264,6 +264,7 @@ fn settings(plan: &Plan) -> Settings {
             period: Duration::from_secs(5),
         },
         workers: 1,
+        catalog: (256, std::time::Duration::ZERO),
         log_connections: false,
         log_disconnections: false,
         config: Arc::new(config),

@@ -53,6 +53,7 @@ marks! {
     // What pgconvoy does.
     Balanced "a read went to a standby",
     PreparedAgain "F20: a statement was prepared again on another server",
+    CatalogAsked "a server was asked about its catalogue",
     MadeToFail "a transaction that had failed on one server was made to fail on another",
     CopyProbed "F22: a failed copy was probed for its Sync",
     LinkReused "F15: a link was used again",

@@ -104,6 +104,11 @@ impl Referee {
                     hand_out.conn, hand_out.client, hand_out.unclean
                 ))
             }
+            Observation::Question { conn } => {
+                self.connections.entry(*conn).or_default().wants_sync = false;
+                Ok(Some(Mark::CatalogAsked))
+            }
+            Observation::Volatile { what } => Err(format!("I19: a standby ran {what}, which is volatile")),
             Observation::Message { conn, kind, digest, tag, skipping } => {
                 let inserted = match kind {
                     b'H' => return Ok(None),

@@ -4,6 +4,7 @@ use super::*;
 use crate::auth::Secret;
 use crate::auth::passwd::PasswordFile;
 use crate::auth::scram::KeyCache;
+use crate::catalog::Catalog;
 use crate::node::{NodeView, View};
 use crate::session::tests::{drained, kinds};
 use crate::session::{Peer, Secrets, Setup};
@@ -156,7 +157,8 @@ impl Stage {
         };
         let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
         let keys = Rc::new(RefCell::new(KeyCache::new()));
-        let mut session = Session::new(Arc::new(setup), view, secrets, 1, keys, NOW);
+        let catalog = Rc::new(RefCell::new(Catalog::new(1, Duration::ZERO)));
+        let mut session = Session::new(Arc::new(setup), view, secrets, 1, keys, catalog, NOW);
         let mut packet = Vec::new();
         startup::build(&mut packet, b"alice", b"shop", b"");
         session.handle_read(Peer::Client, &mut BytesMut::from(&packet[..]), NOW);

@@ -292,8 +292,15 @@ fn several_statements() {
     }
     assert_eq!(read(";SELECT 1;;").count, Count::One);
     let found = read("SELECT 1; SELECT 2");
-    assert_eq!((found.count, found.route, found.writes), (Count::Many, Route::Primary, false));
-    assert_eq!((found.reason, found.hazards), (Reason::ManyStatements, Hazards::NONE));
+    assert_eq!((found.count, found.route, found.writes), (Count::Many, Route::Either, false));
+    assert_eq!((found.reason, found.hazards), (Reason::Reads, Hazards::NONE));
+    for text in ["SELECT 1; SHOW pool_nodes", "SET a = 1; SELECT 1", "SELECT 1; DELETE FROM t", "SELECT 1; BEGIN"] {
+        let found = read(text);
+        assert_eq!((found.count, found.route, found.open), (Count::Many, Route::Primary, false), "{text}");
+        assert_eq!(found.reason, Reason::ManyStatements, "{text}");
+    }
+    let found = read("SELECT 1; SELECT f()");
+    assert_eq!((found.route, found.open, found.reason), (Route::Primary, true, Reason::UnknownFunction));
     assert!(read("SELECT 1; DELETE FROM t").writes && read("SELECT f(); SELECT 1").writes);
 
     let transaction = read("BEGIN; SELECT 1; COMMIT");

@@ -21,27 +21,27 @@ settings! {
         ignore_leading_white_space: bool = BOOL, "on", Reload, "2.1", Later, "Looks past blanks before a statement.";
         allow_sql_comments: bool = BOOL, "off", Session, "3.4.0", Now, "Looks past comments before a statement; otherwise one keeps it on the primary.";
         statement_level_load_balance: bool = BOOL, "off", Reload, "4.1.0", Later, "Draws a node for each statement, not for each session.";
-        disable_load_balance_on_write: DisableLoadBalanceOnWrite = Kind::Word(DisableLoadBalanceOnWrite::WORDS), "transaction", Reload, "4.0.0", Later, "What a write means for the reads after it.";
+        disable_load_balance_on_write: DisableLoadBalanceOnWrite = Kind::Word(DisableLoadBalanceOnWrite::WORDS), "transaction", Reload, "4.0.0", Now, "What a write means for the reads after it.";
         dml_adaptive_object_relationship_list: String = TEXT, "", Reload, "4.2.0", Later, "Which objects a write to another one touches, for dml_adaptive.";
         track_table_mutation_ttl_factor: f64 = Kind::Float { min: 1.0, max: 100.0 }, "5.0", Reload, "4.8dev", Later, "How long a written table is read from the primary, in multiples of the standbys' delay.";
         track_table_mutation_max_staleness: Duration = Kind::Int { min: 0, max: 3_600_000, unit: Unit::Milliseconds }, "60000", Reload, "4.8dev", Later, "The longest such time, counted from the first write; 0 for no limit.";
         track_table_mutation_cold_start_duration: Duration = Kind::Int { min: 0, max: 60_000, unit: Unit::Milliseconds }, "2000", Reload, "4.8dev", Later, "How long after a start all reads go to the primary.";
         track_table_mutation_table_buckets: u32 = count(64, 65_536), "1024", Init, "4.8dev", Later, "The hash buckets of the table of written tables.";
         track_table_mutation_table_size: u32 = count(128, 131_072), "2048", Init, "4.8dev", Later, "The entries of the table of written tables.";
-        read_only_function_list: Vec<String> = COMMAS, "", Reload, "4.2.0", Later, "Patterns of the functions that do not write.";
-        write_function_list: Vec<String> = COMMAS, "", Reload, "4.2.0", Later, "Patterns of the functions that write.";
-        primary_routing_query_pattern_list: Vec<String> = SEMICOLONS, "", Reload, "4.2.0", Later, "Patterns of the statements that go to the primary.";
+        read_only_function_list: Vec<String> = COMMAS, "", Reload, "4.2.0", Now, "Patterns of the functions that do not write.";
+        write_function_list: Vec<String> = COMMAS, "", Reload, "4.2.0", Now, "Patterns of the functions that write.";
+        primary_routing_query_pattern_list: Vec<String> = SEMICOLONS, "", Reload, "4.2.0", Now, "Patterns of the statements that go to the primary.";
         check_temp_table: CheckTempTable = Kind::Word(CheckTempTable::WORDS), "catalog", Reload, "3.2.0", Later, "How temporary tables are recognised, which only the primary has.";
-        check_unlogged_table: bool = BOOL, "on", Session, "3.4.0", Later, "Recognises unlogged tables, which only the primary has.";
+        check_unlogged_table: bool = BOOL, "on", Session, "3.4.0", Now, "Recognises unlogged tables, which only the primary has.";
     }
 }
 
 settings! {
     /// Which node is preferred for whom.
     pub struct Redirect {
-        user_redirect_preference_list: String = TEXT, "", Reload, "4.5.0", Later, "The preferred node by user.";
-        database_redirect_preference_list: String = TEXT, "", Reload, "3.4.0", Later, "The preferred node by database.";
-        app_name_redirect_preference_list: String = TEXT, "", Reload, "3.4.0", Later, "The preferred node by application name.";
+        user_redirect_preference_list: String = TEXT, "", Reload, "4.5.0", Now, "The preferred node by user.";
+        database_redirect_preference_list: String = TEXT, "", Reload, "3.4.0", Now, "The preferred node by database.";
+        app_name_redirect_preference_list: String = TEXT, "", Reload, "3.4.0", Now, "The preferred node by application name.";
     }
 }
 
@@ -67,9 +67,9 @@ settings! {
 settings! {
     /// The cache of answers from the system catalog.
     pub struct RelationCache {
-        relcache_expire: Duration = Kind::Int { min: 0, max: i64::MAX, unit: Unit::Seconds }, "0", Init, "3.1.0", Later, "How long an answer is kept; 0 for ever.";
-        relcache_size: u32 = count(0, INT_MAX), "256", Init, "3.2.0", Later, "The number of kept answers.";
+        relcache_expire: Duration = Kind::Int { min: 0, max: i64::MAX, unit: Unit::Seconds }, "0", Init, "3.1.0", Now, "How long an answer is kept; 0 for ever.";
+        relcache_size: u32 = count(0, INT_MAX), "256", Init, "3.2.0", Now, "The number of kept answers.";
         enable_shared_relcache: bool = BOOL, "on", Init, "4.1.0", Later, "Shares the answers between sessions.";
-        relcache_query_target: RelcacheQueryTarget = Kind::Word(RelcacheQueryTarget::WORDS), "primary", Reload, "4.1.0", Later, "Which node is asked.";
+        relcache_query_target: RelcacheQueryTarget = Kind::Word(RelcacheQueryTarget::WORDS), "primary", Reload, "4.1.0", Now, "Which node is asked.";
     }
 }

@@ -16,6 +16,7 @@ use mutant::Saboteur;
 use pgconvoy_core::auth::Secret;
 use pgconvoy_core::auth::passwd::PasswordFile;
 use pgconvoy_core::auth::scram::KeyCache;
+use pgconvoy_core::catalog::Catalog;
 use pgconvoy_core::cluster::{Cluster, ClusterEvent};
 use pgconvoy_core::gate::Gate;
 use pgconvoy_core::link::{Link, Login, Refused};
@@ -82,6 +83,7 @@ pub struct Proxy {
     cancel_keys: BTreeMap<(i32, Vec<u8>), SessionId>,
     mail: VecDeque<(SessionId, Mail)>,
     keys: Rc<RefCell<KeyCache>>,
+    catalog: Rc<RefCell<Catalog>>,
     setup: Arc<Setup>,
     reset_queries: Vec<String>,
     probe_login: Arc<Login>,
@@ -126,6 +128,7 @@ impl Proxy {
             cancel_keys: BTreeMap::new(),
             mail: VecDeque::new(),
             keys: Rc::new(RefCell::new(KeyCache::new())),
+            catalog: Rc::new(RefCell::new(Catalog::new(256, Duration::ZERO))),
             setup: Arc::new(setup),
             reset_queries: vec!["ABORT".to_owned(), "DISCARD ALL".to_owned()],
             probe_login: Arc::new(probe_login),

@@ -59,7 +59,8 @@ impl World {
         let secrets = Secrets { cancel_key, nonce: proxy.nonce() };
         let view = Arc::clone(proxy.cluster.view());
         let lot = proxy.rng.fork(id).next_u64();
-        let session = Session::new(Arc::clone(&proxy.setup), view, secrets, lot, Rc::clone(&proxy.keys), self.now);
+        let (keys, catalog) = (Rc::clone(&proxy.keys), Rc::clone(&proxy.catalog));
+        let session = Session::new(Arc::clone(&proxy.setup), view, secrets, lot, keys, catalog, self.now);
         let seat = Seat {
             session,
             client: Some(pipe),

@@ -1,0 +1,286 @@
+//! What the operator wants of routing: patterns, preferences, and what a write means for the reads after it.
+//!
+//! Patterns are regular expressions that must match as a whole and in any case of letters, as pgpool's lists are
+//! (manual, chapter "Load Balancing").
+
+use crate::node::{NodeId, View};
+use crate::rng::Rng;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use regex::bytes::{Regex, RegexBuilder};
+
+/// What a write means for the reads after it (`disable_load_balance_on_write`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnWrite {
+    /// Nothing.
+    Off,
+    /// The rest of its transaction reads from the primary.
+    #[default]
+    Transaction,
+    /// So do later explicit transactions of the session, once one has written.
+    TransTransaction,
+    /// The rest of the session reads from the primary.
+    Always,
+}
+
+/// One regular expression of a list.
+#[derive(Clone, Debug)]
+pub struct Pattern(Regex);
+
+impl Pattern {
+    /// Compiles a pattern. The error says why it cannot be.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let whole = format!("^(?:{})$", text.trim_start_matches('^').trim_end_matches('$'));
+        let regex = RegexBuilder::new(&whole).case_insensitive(true).unicode(false).dot_matches_new_line(true).build();
+        regex.map(Self).map_err(|error| format!("{text:?} is not a regular expression: {error}"))
+    }
+
+    /// Whether the whole of `text` is matched.
+    pub fn matches(&self, text: &[u8]) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+/// Compiles a list of patterns.
+pub fn patterns(list: &[String]) -> Result<Vec<Pattern>, String> {
+    list.iter().map(|text| Pattern::new(text)).collect()
+}
+
+/// Which functions write, by their names.
+#[derive(Clone, Debug, Default)]
+pub enum FunctionList {
+    /// Those that the catalogue says are volatile.
+    #[default]
+    Catalog,
+    /// All but these (`read_only_function_list`).
+    ReadOnly(Vec<Pattern>),
+    /// These (`write_function_list`).
+    Writing(Vec<Pattern>),
+}
+
+impl FunctionList {
+    /// Whether the list decides, not the catalogue.
+    pub const fn decides(&self) -> bool {
+        !matches!(self, Self::Catalog)
+    }
+
+    /// Whether a function writes; `None` where the catalogue decides. The name is matched alone and behind its schema.
+    pub fn writes(&self, schema: Option<&[u8]>, name: &[u8]) -> Option<bool> {
+        let listed = |patterns: &[Pattern]| {
+            let qualified = schema.map(|schema| [schema, b".", name].concat());
+            patterns.iter().any(|pattern| {
+                pattern.matches(name) || qualified.as_ref().is_some_and(|qualified| pattern.matches(qualified))
+            })
+        };
+        match self {
+            Self::Catalog => None,
+            Self::ReadOnly(patterns) => Some(!listed(patterns)),
+            Self::Writing(patterns) => Some(listed(patterns)),
+        }
+    }
+}
+
+/// Where a session's reads should go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preferred {
+    /// To the primary.
+    Primary,
+    /// To one of the standbys, by their weights.
+    Standby,
+    /// To this node.
+    Node(NodeId),
+}
+
+/// One entry of `app_name_redirect_preference_list` and its kin.
+#[derive(Clone, Debug)]
+pub struct Preference {
+    pattern: Pattern,
+    preferred: Preferred,
+    /// How many of a thousand sessions go there; the others are drawn by weight.
+    ratio_milli: u64,
+}
+
+/// Reads `pattern:node(ratio),...`: a node is `primary`, `standby` or a number, and the ratio may be missing. A pattern
+/// may hold colons, and commas within brackets.
+pub fn preferences(text: &str) -> Result<Vec<Preference>, String> {
+    split_outside_brackets(text).into_iter().map(str::trim).filter(|item| !item.is_empty()).map(preference).collect()
+}
+
+fn split_outside_brackets(text: &str) -> Vec<&str> {
+    let mut depth = 0usize;
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for (at, character) in text.char_indices() {
+        match character {
+            '[' | '{' | '(' => depth += 1,
+            ']' | '}' | ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+fn preference(item: &str) -> Result<Preference, String> {
+    let wrong = |why: &str| format!("{item:?} {why}; an entry is pattern:node or pattern:node(ratio)");
+    let (pattern, target) = item.rsplit_once(':').ok_or_else(|| wrong("has no colon"))?;
+    let (node, ratio_milli) = match target.split_once('(') {
+        None => (target.trim(), 1000),
+        Some((node, ratio)) => {
+            let digits = ratio.trim_end().strip_suffix(')').ok_or_else(|| wrong("has a ratio without its end"))?;
+            let ratio = milli(digits.trim()).ok_or_else(|| wrong("has a ratio that is not between 0 and 1"))?;
+            (node.trim(), ratio)
+        }
+    };
+    let preferred = match node {
+        _ if node.eq_ignore_ascii_case("primary") => Preferred::Primary,
+        _ if node.eq_ignore_ascii_case("standby") => Preferred::Standby,
+        digits => {
+            let number = digits.parse::<u8>().ok().filter(|number| usize::from(*number) < crate::node::MAX_NODES);
+            Preferred::Node(NodeId(number.ok_or_else(|| wrong("names no node"))?))
+        }
+    };
+    Ok(Preference { pattern: Pattern::new(pattern.trim())?, preferred, ratio_milli })
+}
+
+/// A ratio from 0 to 1 in thousandths.
+fn milli(digits: &str) -> Option<u64> {
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !plain(whole) || !plain(fraction) || (whole.is_empty() && fraction.is_empty()) {
+        return None;
+    }
+    let thousandths = fraction.bytes().chain(*b"000").take(3).fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    Some(whole.checked_mul(1000)?.checked_add(thousandths)?).filter(|milli| *milli <= 1000)
+}
+
+/// Who a session is, for the preferences.
+#[derive(Clone, Copy, Debug)]
+pub struct Who<'a> {
+    /// `application_name` of the start-up packet.
+    pub application: &'a [u8],
+    /// The database.
+    pub database: &'a [u8],
+    /// The user.
+    pub user: &'a [u8],
+}
+
+/// The operator's wishes.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// `disable_load_balance_on_write`.
+    pub on_write: OnWrite,
+    /// `read_only_function_list` or `write_function_list`.
+    pub functions: FunctionList,
+    /// `primary_routing_query_pattern_list`.
+    pub primary_queries: Vec<Pattern>,
+    /// `app_name_redirect_preference_list`.
+    pub by_application: Vec<Preference>,
+    /// `database_redirect_preference_list`.
+    pub by_database: Vec<Preference>,
+    /// `user_redirect_preference_list`.
+    pub by_user: Vec<Preference>,
+}
+
+impl Policy {
+    /// The load-balance node of a session: the one preferred for its application, its database or its user, in this order,
+    /// or else one by weight. `lot` is drawn for the session.
+    pub fn balance_node(&self, who: &Who<'_>, view: &View, lot: u64) -> Option<NodeId> {
+        let find = |list: &[Preference], name: &[u8]| {
+            list.iter().find(|entry| entry.pattern.matches(name)).map(|entry| (entry.preferred, entry.ratio_milli))
+        };
+        let preferred = find(&self.by_application, who.application)
+            .or_else(|| find(&self.by_database, who.database))
+            .or_else(|| find(&self.by_user, who.user));
+        if let Some((preferred, ratio_milli)) = preferred
+            && Rng::new(lot).below(1000) < ratio_milli
+            && let Some(node) = view.preferred(preferred, lot)
+        {
+            return Some(node);
+        }
+        view.draw_balance_node(lot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{Health, Mode, NodeView, Role};
+
+    #[test]
+    fn patterns_match_whole_texts_in_any_case() {
+        let pattern = Pattern::new("f_.*").unwrap();
+        assert!(pattern.matches(b"F_x") && !pattern.matches(b"my_f_x"));
+        let anchored = Pattern::new("^SELECT .* FROM t$").unwrap();
+        assert!(anchored.matches(b"select 1,\n2 from T") && !anchored.matches(b"select 1 from t2"));
+        let either = Pattern::new("a|b").unwrap();
+        assert!(either.matches(b"b") && !either.matches(b"ab"));
+        assert!(Pattern::new("(").unwrap_err().contains("not a regular expression"));
+    }
+
+    #[test]
+    fn functions_are_judged_by_one_list() {
+        let list = patterns(&["get_.*".into(), "public\\.g".into()]).unwrap();
+        let read_only = FunctionList::ReadOnly(list.clone());
+        assert_eq!(read_only.writes(None, b"get_a"), Some(false));
+        assert_eq!(read_only.writes(None, b"set_a"), Some(true));
+        assert_eq!(read_only.writes(Some(b"public"), b"g"), Some(false));
+        assert_eq!(read_only.writes(Some(b"other"), b"g"), Some(true));
+        assert_eq!(FunctionList::Writing(list).writes(None, b"set_a"), Some(false));
+        assert_eq!(FunctionList::Catalog.writes(None, b"set_a"), None);
+    }
+
+    fn view() -> View {
+        let node = |id, role| NodeView { id: NodeId(id), weight_milli: 1000, role, health: Health::Up };
+        let nodes = [(0, Role::Primary), (1, Role::Standby), (2, Role::Standby)];
+        View { epoch: 1, mode: Mode::Streaming, nodes: nodes.map(|(id, role)| node(id, role)).to_vec() }
+    }
+
+    #[test]
+    fn preferences_are_taken_in_pgpools_order() {
+        let policy = Policy {
+            by_application: preferences("psql:primary, report[a,b]:standby").unwrap(),
+            by_database: preferences("shop:2(0.5)").unwrap(),
+            by_user: preferences("alice:1,.*:primary(0)").unwrap(),
+            ..Policy::default()
+        };
+        let draw = |application: &str, database: &str, user: &str| {
+            let who = Who { application: application.as_bytes(), database: database.as_bytes(), user: user.as_bytes() };
+            let mut drawn = [0; 3];
+            for number in 0..1000 {
+                let node = policy.balance_node(&who, &view(), crate::rng::lot(7, number)).unwrap();
+                drawn[usize::from(node.0)] += 1;
+            }
+            drawn
+        };
+        assert_eq!(draw("psql", "shop", "alice"), [1000, 0, 0]);
+        let reports = draw("reporta", "", "");
+        assert!(reports[0] == 0 && reports[1] > 400 && reports[2] > 400, "{reports:?}");
+        let half = draw("", "shop", "alice");
+        assert!(half[2] > 600 && half[0] > 100 && half[1] > 100, "{half:?}");
+        assert_eq!(draw("", "", "alice"), [0, 1000, 0]);
+        assert!(draw("", "", "bob").iter().all(|drawn| *drawn > 250));
+    }
+
+    #[test]
+    fn a_wrong_preference_says_what_is_wrong() {
+        for (text, why) in [
+            ("psql", "has no colon"),
+            ("psql:master", "names no node"),
+            ("psql:128", "names no node"),
+            ("psql:1(2)", "ratio that is not between 0 and 1"),
+            ("psql:1(0.5", "ratio without its end"),
+            ("(:primary", "not a regular expression"),
+        ] {
+            let error = preferences(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        assert!(preferences(" , ").unwrap().is_empty());
+    }
+}

@@ -1,0 +1,179 @@
+//! What the names of a statement mean: judged by the worker's catalogue, and asked of a backend where it does not know.
+//!
+//! A question goes over the session's own link, between two requests and outside transactions, so that it can neither
+//! abort nor delay anything but the statement that waits for it. Where that is not possible the statement is for the
+//! primary, and the question is asked as soon as the transaction is over.
+
+use super::port::{Ask, Target};
+use super::statements::Summary;
+use super::{BALANCE, MAIN, Report, Session};
+use crate::catalog::{Judgement, Question, Subject};
+use crate::fault::{Culprit, Fault};
+use crate::limits::{ANSWER_BYTES, CATALOG_ROUNDS};
+use crate::sql::{Reason, Route, Uses};
+use crate::wire::tag::frontend;
+use crate::wire::{HEADER_BYTES, Header, TransactionStatus, build};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// The questions of one session.
+#[derive(Debug, Default)]
+pub(super) struct Inquiry {
+    asked: Option<Box<Asked>>,
+    /// To be asked when the transaction is over.
+    later: Option<Box<Question>>,
+    /// Questions that the statement at hand has made necessary.
+    rounds: u8,
+    /// The statement that waits was cancelled.
+    cancelled: bool,
+}
+
+/// A question whose answer is outstanding.
+#[derive(Debug)]
+struct Asked {
+    question: Question,
+    age: u64,
+    answer: Option<Bytes>,
+    failed: bool,
+}
+
+impl Inquiry {
+    /// True while an answer is outstanding.
+    pub(super) const fn is_open(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// The backend answered with an error.
+    pub(super) fn fails(&mut self) {
+        if let Some(asked) = &mut self.asked {
+            asked.failed = true;
+        }
+    }
+
+    /// The backend's answer, as the body of a DataRow.
+    pub(super) fn answers(&mut self, body: &[u8]) {
+        let Some(asked) = &mut self.asked else { return };
+        asked.answer = match body.split_first_chunk::<6>() {
+            // Nothing of these names: NULL.
+            Some(([0, 1, 0xFF, 0xFF, 0xFF, 0xFF], [])) => Some(Bytes::new()),
+            Some(([0, 1, ..], value)) => Some(Bytes::copy_from_slice(value)),
+            _ => None,
+        };
+    }
+}
+
+impl Session {
+    /// Finds out where a statement may go whose names decide it. True when an answer must come first.
+    pub(super) fn look_up(&mut self, text: &[u8], uses: &Uses, summary: &mut Summary) -> bool {
+        let read = Summary { route: Route::Either, writes: false, ..*summary };
+        if !summary.open || self.ports[BALANCE].is_none() || self.choose(&read) != Target::BALANCE {
+            return false;
+        }
+        let Some(login) = &self.login else { return false };
+        let mut question = Question::default();
+        let catalog = self.catalog.borrow();
+        let check_unlogged = self.setup.check_unlogged;
+        let functions = &self.setup.policy.functions;
+        let subject = Subject { database: &login.database, text, uses, check_unlogged, functions };
+        let mut judgement = catalog.judge(&subject, self.idle_since, &mut question);
+        let age = catalog.age();
+        drop(catalog);
+        if judgement == Judgement::Unknown {
+            if self.inquiry.rounds < CATALOG_ROUNDS && !self.is_in_batch() && !self.in_copy() {
+                if !self.is_quiet() {
+                    return true;
+                }
+                if self.transaction_status() == TransactionStatus::Idle {
+                    self.inquiry.rounds += 1;
+                    self.put_question(question);
+                    return true;
+                }
+            }
+            if self.inquiry.rounds < CATALOG_ROUNDS {
+                self.inquiry.later = Some(Box::new(question));
+            }
+            judgement = Judgement::Primary(Reason::NotLookedUp, summary.writes);
+            summary.judged(judgement, u64::MAX);
+        } else {
+            summary.judged(judgement, age);
+        }
+        self.inquiry.rounds = 0;
+        false
+    }
+
+    fn put_question(&mut self, question: Question) {
+        let ask_standby = self.setup.ask_balance_node && self.ports[BALANCE].is_some();
+        let Some(port) = &mut self.ports[if ask_standby { BALANCE } else { MAIN }] else { return };
+        let mut out = Vec::new();
+        build::message(&mut out, frontend::QUERY, |out| build::cstr(out, &question.sql()));
+        port.queue.push(out.into());
+        port.asked(Ask::Question, false);
+        let age = self.catalog.borrow().age();
+        self.inquiry.asked = Some(Box::new(Asked { question, age, answer: None, failed: false }));
+    }
+
+    /// Reads the row that answers a question. False if more of it must be there first.
+    pub(super) fn read_answer(&mut self, header: Header, front: &[u8]) -> bool {
+        if header.total > ANSWER_BYTES {
+            self.inquiry.fails();
+            return true;
+        }
+        if front.len() < header.total {
+            return false;
+        }
+        self.inquiry.answers(&front[HEADER_BYTES..]);
+        true
+    }
+
+    /// Nothing is owed any more: the answer is there, if a question was asked.
+    pub(super) fn take_answer(&mut self) {
+        let Some(asked) = self.inquiry.asked.take() else { return };
+        let Some(login) = &self.login else { return };
+        let mut catalog = self.catalog.borrow_mut();
+        let Asked { question, age, answer, failed } = *asked;
+        let learnt = answer.filter(|_| !failed).is_some_and(|answer| {
+            catalog.learn(&login.database, &question, age, &answer, self.dialect(), self.idle_since)
+        });
+        if !learnt && age == catalog.age() {
+            catalog.unanswered(self.idle_since);
+        }
+    }
+
+    /// The transaction is over: what it has changed is not known any more, and what could not be asked in it is asked.
+    pub(super) fn transaction_over(&mut self) {
+        if core::mem::take(&mut self.reshaped) {
+            self.catalog.borrow_mut().forget();
+            self.report(Report::Reshaped);
+        }
+        if let Some(question) = self.inquiry.later.take()
+            && self.ports[BALANCE].as_ref().is_some_and(|balance| !balance.leaving)
+        {
+            self.put_question(*question);
+        }
+    }
+
+    /// A cancel request has come while an answer is outstanding: the statement that waits for it is not run.
+    pub(super) fn cancel_waiting(&mut self) {
+        self.inquiry.cancelled = !self.client.held.is_empty();
+    }
+
+    /// Answers the statement that was cancelled before it was sent. True if that is done.
+    pub(super) fn answer_cancelled(&mut self, tag: u8) -> bool {
+        if !core::mem::take(&mut self.inquiry.cancelled) {
+            return false;
+        }
+        let fault = Fault::new(Culprit::Client, b"57014", "canceling statement due to user request");
+        match tag {
+            frontend::QUERY => {
+                let mut out = Vec::new();
+                build::error(&mut out, build::Severity::Error, &fault);
+                build::ready_for_query(&mut out, self.transaction_status());
+                self.tell(&out);
+            }
+            frontend::PARSE | frontend::BIND => self.break_batch(&fault),
+            _ => return false,
+        }
+        true
+    }
+}

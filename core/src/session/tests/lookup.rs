@@ -1,0 +1,140 @@
+//! Names that the catalogue must be asked about, and the statements that wait for it.
+
+use super::*;
+
+/// What a server answers when all of a question's names are unknown to it, but for the table `t`.
+fn answer(lines: &[&str]) -> Vec<u8> {
+    let value = lines.join("\x1e").replace('|', "\x1f");
+    [complete("SET"), complete("SET"), complete("SET"), row(&value), complete("SELECT 1"), ready(b'I')].concat()
+}
+
+/// A pair whose worker knows nothing yet.
+fn ignorant() -> Stage {
+    let stage = Stage::paired();
+    stage.session.catalog.borrow_mut().forget();
+    stage
+}
+
+#[test]
+fn a_read_waits_for_what_its_names_mean() {
+    let mut stage = ignorant();
+    stage.client(&query("SELECT f(a) FROM t"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "the question");
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "".into()), "what comes after it waits too");
+    stage.node(PRIMARY, &answer(&["w|false", "f|0|public|false|", "r|0|public|r|false|"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "QQ".into()));
+    assert_eq!(stage.heard(), "", "the client sees nothing of it");
+}
+
+#[test]
+fn a_function_that_may_write_is_the_primarys() {
+    let mut stage = ignorant();
+    stage.client(&query("SELECT f(a) FROM t"));
+    stage.sent(PRIMARY);
+    stage.node(PRIMARY, &answer(&["w|false", "f|0|public|true|", "r|0|public|r|false|"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+}
+
+#[test]
+fn a_view_is_asked_about_until_all_is_known() {
+    let mut stage = ignorant();
+    stage.client(&query("TABLE v"));
+    stage.node(PRIMARY, &answer(&["w|false", "r|0|public|v|false| SELECT g(t.a) FROM public.t"]));
+    assert_eq!(stage.sent(PRIMARY), "QQ", "a second question");
+    stage.node(PRIMARY, &answer(&["f|0|public|true|", "r|0|public|r|false|"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+}
+
+#[test]
+fn a_question_without_an_answer_costs_the_balance_only() {
+    let mut stage = ignorant();
+    stage.client(&query("TABLE t"));
+    stage.sent(PRIMARY);
+    stage.node(PRIMARY, &[error("57014"), ready(b'I')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY), stage.heard()), ("Q".into(), "".into(), "".into()));
+    stage.node(PRIMARY, &[complete("SELECT 0"), ready(b'I')].concat());
+    stage.client(&query("TABLE t"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "it is not asked again at once");
+}
+
+#[test]
+fn within_a_transaction_it_is_asked_afterwards() {
+    let mut stage = ignorant();
+    stage.begin();
+    stage.client(&query("TABLE t"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("SELECT 0"), ready(b'T')].concat());
+    stage.client(&query("COMMIT"));
+    stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
+    stage.sent(PRIMARY);
+    stage.node(STANDBY, &[complete("COMMIT"), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q", "the question");
+    stage.node(PRIMARY, &answer(&["w|false", "r|0|public|r|false|"]));
+    stage.sent(STANDBY);
+    stage.client(&query("TABLE t"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
+}
+
+#[test]
+fn a_batch_that_has_begun_is_not_interrupted() {
+    let mut stage = ignorant();
+    stage.client(&parse("p", "TABLE t"));
+    stage.node(PRIMARY, &answer(&["w|false", "r|0|public|r|false|"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "P".into()), "nothing of a batch was out");
+    stage.client(&parse("q", "TABLE u"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "H".into()), "it waits for its turn");
+    stage.node(STANDBY, &bare(b'1'));
+    assert_eq!(stage.sent(PRIMARY), "P", "and goes to the primary, for in the batch nothing can be asked");
+}
+
+#[test]
+fn a_change_of_the_catalogue_is_forgotten_when_it_is_complete() {
+    let mut stage = Stage::paired();
+    stage.client(&[query("ALTER TABLE t ADD b int"), query("TABLE t")].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("ALTER TABLE"), ready(b'I')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "the question");
+}
+
+#[test]
+fn a_prepared_statement_is_judged_again_after_a_change() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("p", "TABLE t"), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), ready(b'I')].concat());
+    stage.session.catalog.borrow_mut().forget();
+    stage.client(&[bind("", "p"), execute(""), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "PS".into()), "the question");
+    stage.node(PRIMARY, &answer(&["w|false", "r|0|public|r|true|"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "BES".into()), "unlogged, but not checked");
+}
+
+#[test]
+fn what_waits_can_be_cancelled() {
+    for (request, heard) in [(query("TABLE t"), "EZ"), ([parse("", "TABLE t"), sync()].concat(), "E")] {
+        let mut stage = ignorant();
+        stage.client(&request);
+        assert!(!stage.session.handle_cancel(NOW), "nothing of the client's runs");
+        stage.sent(PRIMARY);
+        stage.node(PRIMARY, &answer(&["w|false", "r|0|public|r|false|"]));
+        assert_eq!(stage.heard(), heard);
+        assert_eq!(stage.sent(STANDBY), "");
+        stage.client(&query("TABLE t"));
+    }
+}
+
+#[test]
+fn a_route_is_explained_as_it_would_be_taken() {
+    let mut stage = ignorant();
+    stage.client(&query("EXPLAIN ROUTE SELECT f() FROM t"));
+    assert_eq!(stage.sent(PRIMARY), "Q", "the question");
+    stage.node(PRIMARY, &answer(&["w|false", "f|0|public|false|", "r|0|public|r|false|"]));
+    let table = stage.heard_bytes();
+    assert_eq!(kinds(&table), "TDCZ");
+    let text = String::from_utf8_lossy(&table).into_owned();
+    assert!(text.contains("balanced") && text.contains("EITHER") && text.contains("one_node, out_of_step"), "{text}");
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "".into()), "nothing is run");
+    stage.client(&[parse("", "explain route delete from t"), bind("", ""), execute(""), sync()].concat());
+    let text = String::from_utf8_lossy(&stage.heard_bytes()).into_owned();
+    assert!(text.contains("PRIMARY") && text.contains("may write"), "{text}");
+}

@@ -1,0 +1,49 @@
+//! What the lists and preferences of a configuration mean for routing.
+
+use pgconvoy_core::policy::{FunctionList, OnWrite, Policy, patterns, preferences};
+
+use super::Config;
+use super::groups::{LoadBalance, Redirect};
+use super::words::DisableLoadBalanceOnWrite;
+
+impl Config {
+    /// What the operator wants of routing. A configuration that has been checked has no error here.
+    ///
+    /// # Errors
+    /// If a pattern or a preference cannot be understood.
+    pub fn policy(&self) -> Result<Policy, String> {
+        policy(&self.load_balance, &self.redirect).map_err(|(name, why)| format!("{name}: {why}"))
+    }
+}
+
+/// Reads the lists. The error names the parameter that cannot be understood, and says why.
+pub(super) fn policy(lists: &LoadBalance, redirect: &Redirect) -> Result<Policy, (&'static str, String)> {
+    let of = |name: &'static str| move |why: String| (name, why);
+    let functions = if !lists.read_only_function_list.is_empty() {
+        let read_only = patterns(&lists.read_only_function_list).map_err(of("read_only_function_list"))?;
+        FunctionList::ReadOnly(read_only)
+    } else if !lists.write_function_list.is_empty() {
+        FunctionList::Writing(patterns(&lists.write_function_list).map_err(of("write_function_list"))?)
+    } else {
+        FunctionList::Catalog
+    };
+    let queries = &lists.primary_routing_query_pattern_list;
+    Ok(Policy {
+        on_write: match lists.disable_load_balance_on_write {
+            DisableLoadBalanceOnWrite::Off => OnWrite::Off,
+            DisableLoadBalanceOnWrite::TransTransaction => OnWrite::TransTransaction,
+            DisableLoadBalanceOnWrite::Always => OnWrite::Always,
+            // The rest of the transaction reads from the primary, of whatever table.
+            DisableLoadBalanceOnWrite::Transaction
+            | DisableLoadBalanceOnWrite::DmlAdaptive
+            | DisableLoadBalanceOnWrite::DmlAdaptiveGlobal => OnWrite::Transaction,
+        },
+        functions,
+        primary_queries: patterns(queries).map_err(of("primary_routing_query_pattern_list"))?,
+        by_application: preferences(&redirect.app_name_redirect_preference_list)
+            .map_err(of("app_name_redirect_preference_list"))?,
+        by_database: preferences(&redirect.database_redirect_preference_list)
+            .map_err(of("database_redirect_preference_list"))?,
+        by_user: preferences(&redirect.user_redirect_preference_list).map_err(of("user_redirect_preference_list"))?,
+    })
+}

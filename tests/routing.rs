@@ -1,0 +1,372 @@
+//! Where statements go, on a primary with two standbys: each is looked for in the servers' own logs.
+
+mod support;
+
+use std::fs;
+
+use pgconvoy_io::testbed::{Options, Testbed};
+use support::postgres::{start, superuser};
+use support::proxy::{Backend, Options as ProxyOptions, Proxy};
+use support::wire::frontend::Frontend;
+use support::wire::{Connection, Login};
+
+/// The role whose statements the servers log.
+const TRACED: &str = "traced";
+
+/// What the statements of the tables below are about.
+const OBJECTS: &str = "
+    CREATE TABLE t (a int, b text);
+    INSERT INTO t VALUES (1, 'one'), (2, 'two');
+    CREATE TABLE plain (a int);
+    CREATE UNLOGGED TABLE unlogged (a int);
+    CREATE SEQUENCE counter;
+    CREATE MATERIALIZED VIEW kept AS SELECT a FROM t;
+    CREATE FUNCTION stable_f(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT $1';
+    CREATE FUNCTION volatile_f(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
+    CREATE FUNCTION writer() RETURNS int LANGUAGE sql AS 'INSERT INTO plain VALUES (0) RETURNING a';
+    CREATE FUNCTION defaulted(a int DEFAULT volatile_f(1)) RETURNS int LANGUAGE sql STABLE AS 'SELECT $1';
+    CREATE FUNCTION nick(t) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN $1.b; END';
+    CREATE FUNCTION adds(int, int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1 + $2; END';
+    CREATE AGGREGATE volatile_sum(int) (SFUNC = adds, STYPE = int, INITCOND = '0');
+    CREATE VIEW good AS SELECT a, stable_f(a) AS f FROM t;
+    CREATE VIEW bad AS SELECT volatile_f(a) AS f FROM t;
+    CREATE VIEW worse AS SELECT * FROM bad;
+    CREATE VIEW numbered AS SELECT nextval('counter') AS n;
+    CREATE TABLE guarded (a int);
+    ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY p ON guarded USING (volatile_f(a) = a);
+    CREATE TABLE parted (a int) PARTITION BY RANGE (a);
+    CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+    CREATE TABLE mixed (a int) PARTITION BY RANGE (a);
+    CREATE UNLOGGED TABLE mixed_1 PARTITION OF mixed FOR VALUES FROM (0) TO (10);
+    CREATE SCHEMA tenant;
+    CREATE TABLE tenant.t2 (a int);
+    CREATE FUNCTION tenant.upper(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
+    CREATE FUNCTION tenant.get_one() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+    CREATE FUNCTION get_two() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 2; END';
+    CREATE FUNCTION set_two() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN 2; END';
+";
+
+/// Where a statement is expected.
+const PRIMARY: &[u8] = &[0];
+const STANDBY: &[u8] = &[1];
+const BOTH: &[u8] = &[0, 1];
+
+/// Three servers with all objects, and the traced role.
+fn servers() -> Testbed {
+    let testbed = start(Options { standbys: 2, ..Options::default() });
+    let mut root = superuser(&testbed);
+    root.query(OBJECTS).expect("the objects are made");
+    root.query(&format!("CREATE ROLE {TRACED} LOGIN SUPERUSER; ALTER ROLE {TRACED} SET log_statement = 'all'"))
+        .expect("the role is made");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    testbed
+}
+
+/// pgconvoy in front of them; reads go to node 1.
+fn options(testbed: &Testbed, weights: [u32; 3]) -> ProxyOptions {
+    let nodes = testbed.nodes().iter().zip(weights);
+    let backends: Vec<Backend> = nodes.map(|(node, weight)| Backend { port: node.port(), weight }).collect();
+    Proxy::over(&backends).set("sr_check_period", 1)
+}
+
+fn started(options: &ProxyOptions) -> Proxy {
+    let proxy = options.start();
+    proxy.wait_roles_known(3);
+    proxy
+}
+
+fn session(proxy: &Proxy) -> Connection {
+    Connection::login(proxy.address(), &Login::new(TRACED, "postgres")).expect("a login")
+}
+
+/// The nodes in whose logs `mark` stands.
+fn nodes_of(testbed: &Testbed, mark: &str) -> Vec<u8> {
+    let has = |node: usize| fs::read_to_string(testbed.node(node).log_path()).expect("a server's log").contains(mark);
+    (0..3).filter(|node| has(*node)).map(|node| node as u8).collect()
+}
+
+/// Runs each statement in a session of its own, in the simple and in the extended protocol, and compares where it went.
+fn each_goes(testbed: &Testbed, proxy: &Proxy, table: &str, cases: &[(&str, &[u8])]) {
+    let mut wrong = Vec::new();
+    for (at, (sql, expected)) in cases.iter().enumerate() {
+        for protocol in ["simple", "extended"] {
+            let mark = format!("/*{table} {at} {protocol}*/");
+            let mut session = session(proxy);
+            let marked = format!("{sql} {mark}");
+            let messages = if protocol == "simple" {
+                session.query(&marked)
+            } else {
+                let batch =
+                    [Frontend::parse("", &marked), Frontend::bind("", ""), Frontend::execute(""), Frontend::Sync];
+                session.send_all(&batch).and_then(|()| session.read_to_ready())
+            };
+            let messages = messages.unwrap_or_else(|error| panic!("{marked}: {error}"));
+            let error = messages.iter().find(|message| message.kind == b'E').map(|error| error.sqlstate());
+            session.leave().expect("a close");
+            let found = nodes_of(testbed, &mark);
+            if found != *expected || error.is_some() {
+                wrong.push(format!("{marked}: {found:?}, not {expected:?}; error {error:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} went elsewhere:\n{}", wrong.len(), 2 * cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn what_names_mean_decides() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    each_goes(
+        &testbed,
+        &proxy,
+        "names",
+        &[
+            ("SELECT 1", STANDBY),
+            ("SELECT a, lower(b) FROM t WHERE a = 1", STANDBY),
+            ("SELECT * FROM public.t, tenant.t2", STANDBY),
+            ("SELECT stable_f(a), now() FROM t", STANDBY),
+            ("SELECT * FROM good", STANDBY),
+            ("SELECT * FROM kept", STANDBY),
+            ("SELECT * FROM parted", STANDBY),
+            ("SELECT count(*), sum(a), extract(year FROM now()) FROM t", STANDBY),
+            ("WITH q AS (SELECT a FROM t) SELECT * FROM q JOIN t USING (a)", STANDBY),
+            ("SELECT * FROM generate_series(1, 3) AS g (n)", STANDBY),
+            ("SELECT * FROM (VALUES (1), (2)) AS v (n)", STANDBY),
+            ("EXPLAIN SELECT * FROM t", STANDBY),
+            ("EXPLAIN (ANALYZE) SELECT * FROM t", STANDBY),
+            ("TABLE t", STANDBY),
+            ("SHOW work_mem", STANDBY),
+            ("SELECT volatile_f(1)", PRIMARY),
+            ("SELECT writer()", PRIMARY),
+            ("SELECT defaulted()", PRIMARY),
+            ("SELECT public.volatile_f(a) FROM t", PRIMARY),
+            ("SELECT volatile_sum(a) FROM t", PRIMARY),
+            ("SELECT t.nick FROM t", PRIMARY),
+            ("SELECT (t).nick FROM t", PRIMARY),
+            ("SELECT * FROM bad", PRIMARY),
+            ("SELECT * FROM worse", PRIMARY),
+            ("SELECT * FROM numbered", PRIMARY),
+            ("SELECT * FROM guarded", PRIMARY),
+            ("SELECT * FROM unlogged", PRIMARY),
+            ("SELECT * FROM mixed", PRIMARY),
+            ("SELECT last_value FROM counter", PRIMARY),
+            ("SELECT nextval('counter')", PRIMARY),
+            ("SELECT random()", PRIMARY),
+            ("SELECT relname FROM pg_class LIMIT 1", PRIMARY),
+            ("SELECT table_name FROM information_schema.tables LIMIT 1", PRIMARY),
+            ("EXPLAIN (ANALYZE) SELECT writer()", PRIMARY),
+            ("SELECT a FROM t FOR UPDATE", PRIMARY),
+            ("WITH w AS (INSERT INTO plain VALUES (1) RETURNING a) SELECT * FROM w", PRIMARY),
+            ("SELECT pg_catalog.upper(b) FROM t", STANDBY),
+            // One of the functions of this name is volatile, in whatever schema.
+            ("SELECT upper(b) FROM t", PRIMARY),
+            ("SET work_mem = '5MB'", BOTH),
+            ("SET default_transaction_isolation = 'serializable'", PRIMARY),
+            ("INSERT INTO plain VALUES (1)", PRIMARY),
+            ("/* in front */ SELECT 1", PRIMARY),
+        ],
+    );
+    proxy.assert_healthy();
+}
+
+#[test]
+fn several_statements_go_together_where_all_may_go() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let cases: [(&str, &[u8]); 5] = [
+        ("SELECT a FROM t; SELECT b FROM t", STANDBY),
+        ("SELECT a FROM t; SELECT volatile_f(1)", PRIMARY),
+        ("SELECT a FROM t; INSERT INTO plain VALUES (1)", PRIMARY),
+        ("SELECT 1; SELECT * FROM bad", PRIMARY),
+        ("SELECT 1; SET work_mem = '5MB'", PRIMARY),
+    ];
+    for (at, (sql, expected)) in cases.iter().enumerate() {
+        let mark = format!("/*several {at}*/");
+        let mut session = session(&proxy);
+        let messages = session.query(&format!("{sql} {mark}")).expect("an answer");
+        assert!(messages.iter().all(|message| message.kind != b'E'), "{sql}: {messages:?}");
+        assert_eq!(nodes_of(&testbed, &mark), *expected, "{sql}");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_change_of_the_catalogue_is_heeded_at_once_by_every_session() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    // As many as there may be workers, and more.
+    let mut sessions: Vec<Connection> = (0..16).map(|_| session(&proxy)).collect();
+    let mut definer = session(&proxy);
+    for round in 0..20 {
+        let volatility = if round % 2 == 0 { "STABLE" } else { "VOLATILE" };
+        let create = format!(
+            "CREATE OR REPLACE FUNCTION changing() RETURNS int LANGUAGE plpgsql {volatility} AS 'BEGIN RETURN 1; END'"
+        );
+        if round % 4 < 2 {
+            definer.query(&create).expect("an answer");
+        } else {
+            for sql in ["BEGIN", &create, "COMMIT"] {
+                definer.query(sql).expect("an answer");
+            }
+        }
+        testbed.wait_standbys_caught_up().expect("the standbys catch up");
+        for (at, session) in sessions.iter_mut().enumerate() {
+            let mark = format!("/*changing {round} {at}*/");
+            session.rows(&format!("SELECT changing() {mark}"));
+            let expected = if volatility == "STABLE" { STANDBY } else { PRIMARY };
+            assert_eq!(nodes_of(&testbed, &mark), expected, "round {round}, session {at}");
+        }
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_prepared_statement_follows_its_functions() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut reader = session(&proxy);
+    let mut definer = session(&proxy);
+    reader.send_all(&[Frontend::parse("p", "SELECT stable_f(1) /*following*/"), Frontend::Sync]).expect("a write");
+    reader.read_to_ready().expect("an answer");
+    let run = |mark: &str, reader: &mut Connection| {
+        let before = [0, 1].map(|node| count(&testbed, node, mark));
+        reader
+            .send_all(&[Frontend::bind("", "p"), Frontend::execute(""), Frontend::Sync])
+            .and_then(|()| reader.read_to_ready())
+            .expect("an answer");
+        let after = [0, 1].map(|node| count(&testbed, node, mark));
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    assert_eq!(run("/*following*/", &mut reader), [0, 1]);
+    definer.query("ALTER FUNCTION stable_f(int) VOLATILE").expect("an answer");
+    assert_eq!(run("/*following*/", &mut reader), [1, 0]);
+    definer.query("ALTER FUNCTION stable_f(int) STABLE").expect("an answer");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    assert_eq!(run("/*following*/", &mut reader), [0, 1]);
+    proxy.assert_healthy();
+}
+
+/// How often `mark` stands in a node's log.
+fn count(testbed: &Testbed, node: usize, mark: &str) -> usize {
+    fs::read_to_string(testbed.node(node).log_path()).expect("a server's log").matches(mark).count()
+}
+
+#[test]
+fn in_a_transaction_what_is_not_known_is_for_the_primary_until_it_is_over() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut session = session(&proxy);
+    for (round, expected) in [PRIMARY, STANDBY].into_iter().enumerate() {
+        session.query("BEGIN").expect("an answer");
+        let mark = format!("/*block {round}*/");
+        session.rows(&format!("SELECT a FROM tenant.t2 {mark}"));
+        session.query("COMMIT").expect("an answer");
+        assert_eq!(nodes_of(&testbed, &mark), expected, "round {round}");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_look_up_that_hangs_or_fails_costs_the_statement_its_balance_only() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut root = superuser(&testbed);
+    // The definition of a view cannot be shown while it is locked.
+    root.query("BEGIN; LOCK TABLE pg_catalog.pg_policy IN ACCESS EXCLUSIVE MODE").expect("an answer");
+    let mut session = session(&proxy);
+    let begun = std::time::Instant::now();
+    session.rows("SELECT a FROM t /*locked*/");
+    assert!(begun.elapsed().as_secs() < 5, "the statement waited for {:?}", begun.elapsed());
+    assert_eq!(nodes_of(&testbed, "/*locked*/"), PRIMARY);
+    root.query("ROLLBACK").expect("an answer");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    session.rows("SELECT a FROM t /*free*/");
+    assert_eq!(nodes_of(&testbed, "/*free*/"), STANDBY);
+    proxy.assert_healthy();
+}
+
+#[test]
+fn lists_of_the_operator_decide() {
+    let testbed = servers();
+    let lists = options(&testbed, [0, 1, 0])
+        .set("read_only_function_list", "'get_.*,tenant.get_one'")
+        .set("primary_routing_query_pattern_list", "'.*kept.*;SELECT 7.*'");
+    let mut proxy = started(&lists);
+    each_goes(
+        &testbed,
+        &proxy,
+        "read-only list",
+        &[
+            ("SELECT get_two()", STANDBY),
+            ("SELECT tenant.get_one()", STANDBY),
+            ("SELECT set_two()", PRIMARY),
+            ("SELECT * FROM kept", PRIMARY),
+            ("select 7", PRIMARY),
+            ("SELECT 8", STANDBY),
+        ],
+    );
+    proxy.assert_healthy();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]).set("write_function_list", "'set_.*'"));
+    let cases: [(&str, &[u8]); 3] =
+        [("SELECT volatile_f(1)", STANDBY), ("SELECT set_two()", PRIMARY), ("SELECT lower('A')", STANDBY)];
+    each_goes(&testbed, &proxy, "write list", &cases);
+    proxy.assert_healthy();
+}
+
+#[test]
+fn preferences_choose_the_node_of_a_session() {
+    let testbed = servers();
+    let mut proxy = started(
+        &options(&testbed, [1, 1, 1])
+            .set("app_name_redirect_preference_list", "'report.*:2,console:primary'")
+            .set("database_redirect_preference_list", "'postgres:1'"),
+    );
+    for (application, expected) in [("reporting", 2), ("console", 0), ("other", 1)] {
+        for number in 0..8 {
+            let login = Login::new(TRACED, "postgres").parameter("application_name", application);
+            let mut session = Connection::login(proxy.address(), &login).expect("a login");
+            let mark = format!("/*{application} {number}*/");
+            session.rows(&format!("SELECT a FROM t {mark}"));
+            assert_eq!(nodes_of(&testbed, &mark), [expected], "{application}");
+        }
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_write_keeps_reads_on_the_primary_as_configured() {
+    let testbed = servers();
+    let script = [
+        ("SELECT a FROM t", true),
+        ("BEGIN", false),
+        ("SELECT a FROM t", true),
+        ("INSERT INTO plain VALUES (1)", false),
+        ("SELECT a FROM t", true),
+        ("COMMIT", false),
+        ("SELECT a FROM t", true),
+        ("BEGIN", false),
+        ("SELECT a FROM t", true),
+        ("COMMIT", false),
+    ];
+    let expected: [(&str, [u8; 5]); 4] = [
+        ("off", [1, 1, 1, 1, 1]),
+        ("transaction", [1, 1, 0, 1, 1]),
+        ("trans_transaction", [1, 1, 0, 1, 0]),
+        ("always", [1, 1, 0, 0, 0]),
+    ];
+    for (word, expected) in expected {
+        let mut proxy = started(&options(&testbed, [0, 1, 0]).set("disable_load_balance_on_write", word));
+        let mut session = session(&proxy);
+        let mut found = Vec::new();
+        for (at, (sql, marked)) in script.iter().enumerate() {
+            let mark = format!("/*{word} {at}*/");
+            session.query(&format!("{sql} {mark}")).expect("an answer");
+            if *marked {
+                found.extend(nodes_of(&testbed, &mark));
+            }
+        }
+        assert_eq!(found, expected, "{word}");
+        proxy.assert_healthy();
+    }
+}
