@@ -162,6 +162,7 @@ fn what_names_mean_decides() {
             // One of the functions of this name is volatile, in whatever schema.
             ("SELECT upper(b) FROM t", PRIMARY),
             ("SET work_mem = '5MB'", BOTH),
+            ("SELECT set_config('work_mem', '6MB', false)", BOTH),
             ("SET default_transaction_isolation = 'serializable'", PRIMARY),
             ("INSERT INTO plain VALUES (1)", PRIMARY),
             ("/* in front */ SELECT 1", PRIMARY),
@@ -290,8 +291,8 @@ fn a_look_up_that_hangs_or_fails_costs_the_statement_its_balance_only() {
 fn lists_of_the_operator_decide() {
     let testbed = servers();
     let lists = options(&testbed, [0, 1, 0])
-        .set("read_only_function_list", "'get_.*,tenant.get_one'")
-        .set("primary_routing_query_pattern_list", "'.*kept.*;SELECT 7.*'");
+        .set("read_only_function_list", "get_.*,tenant.get_one")
+        .set("primary_routing_query_pattern_list", ".*kept.*;SELECT 7.*");
     let mut proxy = started(&lists);
     each_goes(
         &testbed,
@@ -307,7 +308,7 @@ fn lists_of_the_operator_decide() {
         ],
     );
     proxy.assert_healthy();
-    let mut proxy = started(&options(&testbed, [0, 1, 0]).set("write_function_list", "'set_.*'"));
+    let mut proxy = started(&options(&testbed, [0, 1, 0]).set("write_function_list", "set_.*"));
     let cases: [(&str, &[u8]); 3] =
         [("SELECT volatile_f(1)", STANDBY), ("SELECT set_two()", PRIMARY), ("SELECT lower('A')", STANDBY)];
     each_goes(&testbed, &proxy, "write list", &cases);
@@ -319,8 +320,8 @@ fn preferences_choose_the_node_of_a_session() {
     let testbed = servers();
     let mut proxy = started(
         &options(&testbed, [1, 1, 1])
-            .set("app_name_redirect_preference_list", "'report.*:2,console:primary'")
-            .set("database_redirect_preference_list", "'postgres:1'"),
+            .set("app_name_redirect_preference_list", "report.*:2,console:primary")
+            .set("database_redirect_preference_list", "postgres:1"),
     );
     for (application, expected) in [("reporting", 2), ("console", 0), ("other", 1)] {
         for number in 0..8 {

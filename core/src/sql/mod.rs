@@ -252,6 +252,8 @@ pub struct Verdict {
     pub reason: Reason,
     /// Nothing keeps it from any node but what its names may mean: a function that is not known, perhaps.
     pub open: bool,
+    /// It is a query that only calls `set_config`, with the same result on every node.
+    pub configures: bool,
 }
 
 /// What a text of one statement does to the session. A text of several has [`Effect::None`] and [`Hazards`] instead.
@@ -304,6 +306,8 @@ pub enum Effect<'a> {
         /// It lasts until the transaction ends.
         local: bool,
     },
+    /// A query of `set_config` with constants.
+    SetConfig,
     /// `SET TRANSACTION`, `SET SESSION CHARACTERISTICS`, or a setting that means the same.
     SetTransaction {
         /// It holds for transactions to come, not for the running one.
@@ -474,7 +478,7 @@ fn read<'a>(cursor: &mut Cursor<'a>) -> Analysis<'a> {
 
 impl<'a> Analysis<'a> {
     fn new(count: Count, verdict: Verdict, effect: Effect<'a>) -> Self {
-        let Verdict { route, writes, hazards, reason, open } = verdict;
+        let Verdict { route, writes, hazards, reason, open, .. } = verdict;
         Analysis { count, route, writes, effect, hazards, reason, open: open && effect.is_none() }
     }
 
@@ -495,19 +499,24 @@ impl<'a> Analysis<'a> {
 
 impl Verdict {
     const fn either() -> Self {
-        Verdict { route: Route::Either, writes: false, hazards: Hazards::NONE, reason: Reason::Reads, open: true }
+        Self::of(Route::Either, false, Reason::Reads)
     }
 
     const fn both() -> Self {
-        Verdict { route: Route::Both, writes: false, hazards: Hazards::NONE, reason: Reason::Session, open: false }
+        Self::of(Route::Both, false, Reason::Session)
     }
 
     const fn primary(reason: Reason, writes: bool) -> Self {
-        Verdict { route: Route::Primary, writes, hazards: Hazards::NONE, reason, open: false }
+        Self::of(Route::Primary, writes, reason)
     }
 
     const fn not_understood(hazards: Hazards) -> Self {
-        Verdict { route: Route::Primary, writes: true, hazards, reason: Reason::NotUnderstood, open: false }
+        Verdict { hazards, ..Self::of(Route::Primary, true, Reason::NotUnderstood) }
+    }
+
+    const fn of(route: Route, writes: bool, reason: Reason) -> Self {
+        let open = matches!(route, Route::Either);
+        Verdict { route, writes, hazards: Hazards::NONE, reason, open, configures: false }
     }
 
     /// Something was found that belongs to the primary. The gravest reason is kept.
@@ -543,6 +552,7 @@ impl Effect<'_> {
             | Effect::RollbackPrepared
             | Effect::SetTransaction { .. } => Hazards::CONTROLS_TRANSACTION.union(Hazards::CHANGES_STATE_UNSEEN),
             Effect::Set { .. }
+            | Effect::SetConfig
             | Effect::Reset { .. }
             | Effect::Prepare { .. }
             | Effect::Deallocate { .. }

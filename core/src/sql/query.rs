@@ -11,7 +11,7 @@ use super::keyword::Keyword;
 use super::lexer::{Kind, Token};
 use super::name::Name;
 use super::uses::UseKind;
-use super::{Hazards, Reason, Verdict};
+use super::{Hazards, Reason, Route, Verdict};
 use crate::limits::SQL_PARENTHESES;
 
 /// Whether a token of this kind can begin a query.
@@ -101,6 +101,10 @@ struct Scan {
     earlier: Before,
     /// `INTO` has been seen.
     into: bool,
+    /// `set_config` is called.
+    configures: bool,
+    /// Every node would find the same values: there are constants, parameters, and settings.
+    constant: bool,
     depth: usize,
     levels: [Level; SQL_PARENTHESES + 1],
 }
@@ -113,6 +117,8 @@ impl Scan {
             before: Before::Start,
             earlier: Before::Start,
             into: false,
+            configures: false,
+            constant: true,
             depth: 0,
             levels: [level; SQL_PARENTHESES + 1],
         }
@@ -148,6 +154,7 @@ impl Scan {
                     self.name(word, cursor);
                 } else {
                     self.note(&word, cursor);
+                    self.constant &= self.before == Before::Keyword(Keyword::As);
                     self.advance(Before::Name);
                 }
             }
@@ -276,16 +283,15 @@ impl Scan {
 
     /// `name` is called; `None` if its schema is not `pg_catalog`.
     fn call(&mut self, name: Option<Name<'_>>) {
+        if name.is_some_and(|name| name.is("set_config")) {
+            self.configures = true;
+            return;
+        }
+        self.constant &= name.is_some_and(|name| name.is("current_setting"));
         match name.map_or(Function::Unknown, functions::find) {
             Function::Anywhere => {}
             Function::ReadsPrimary => self.verdict.demand_primary(Reason::PrimaryAnswer, false),
-            Function::Unknown => {
-                self.verdict.demand_primary(Reason::UnknownFunction, true);
-                if name.is_some_and(|name| name.is("set_config")) {
-                    self.verdict.warn(Hazards::CHANGES_STATE_UNSEEN);
-                    self.verdict.open = false;
-                }
-            }
+            Function::Unknown => self.verdict.demand_primary(Reason::UnknownFunction, true),
         }
     }
 
@@ -308,6 +314,7 @@ impl Scan {
             }
             K::Temp | K::Temporary if self.into => self.verdict.warn(Hazards::CREATES_TEMP),
             K::Select | K::Values | K::Table | K::With if matches!(before, Before::Start | Before::Open) => {
+                self.constant &= keyword != K::Table;
                 if let Some(level) = self.levels.get_mut(self.depth) {
                     let inside = if level.inside == Inside::Anything { Inside::Query } else { level.inside };
                     let list = if keyword == K::With { List::With } else { List::None };
@@ -316,6 +323,8 @@ impl Scan {
             }
             K::With | K::Recursive | K::As | K::Not | K::Materialized => {}
             _ => {
+                use K::{CurrentDate, CurrentTime, From, LocalTime, LocalTimestamp};
+                self.constant &= !matches!(keyword, From | CurrentDate | CurrentTime | LocalTime | LocalTimestamp);
                 let distinct = before == Before::Keyword(K::Distinct);
                 let compares = distinct && matches!(self.earlier, Before::Keyword(K::Is | K::Not));
                 if let Some(level) = self.levels.get_mut(self.depth) {
@@ -407,6 +416,12 @@ impl Scan {
     fn finish(mut self) -> Verdict {
         if self.depth > 0 {
             self.not_understood();
+        }
+        if self.configures {
+            self.verdict.configures = self.constant && self.verdict.route == Route::Either;
+            self.verdict.demand_primary(Reason::UnknownFunction, true);
+            self.verdict.warn(Hazards::CHANGES_STATE_UNSEEN);
+            self.verdict.open = false;
         }
         self.verdict
     }

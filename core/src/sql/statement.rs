@@ -14,7 +14,9 @@ pub(super) type Read<'a> = (Verdict, Effect<'a>);
 /// Reads the statement that starts here, up to its semicolon or the end of the text.
 pub(super) fn read<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
     if query::starts_query(cursor.kind()) {
-        return (query::read(cursor), Effect::None);
+        let verdict = query::read(cursor);
+        // What is set on the primary is set where the session reads, too.
+        return if verdict.configures { (Verdict::both(), Effect::SetConfig) } else { (verdict, Effect::None) };
     }
     let first = cursor.kind();
     // What a procedure or a library does to the session, only its server knows.

@@ -347,3 +347,29 @@ fn reasons_have_texts_of_their_own() {
         assert!(texts[..index].iter().all(|other| other.as_str() != reason.as_str()));
     }
 }
+
+#[test]
+fn set_config_with_the_same_values_everywhere_is_for_both() {
+    does(
+        Route::Both,
+        Effect::SetConfig,
+        &[
+            "SELECT set_config('a.b', 'c', false)",
+            "SELECT pg_catalog.set_config($1, $2, false) AS x, set_config('d', current_setting('e'), true)",
+        ],
+    );
+    for text in [
+        "SELECT set_config('a', b, false) FROM t",
+        "SELECT set_config('a', current_timestamp::text, false)",
+        "SELECT set_config('a', now()::text, false)",
+        "SELECT set_config('a', localtime::text, false)",
+        "SELECT set_config('a', f(), false)",
+        "SELECT set_config('a', (TABLE t), false)",
+        "SELECT set_config('a', 'b', false) FOR UPDATE",
+        "EXPLAIN ANALYZE SELECT set_config('a', 'b', false)",
+        "SELECT set_config('a', 'b', false); SELECT 1",
+    ] {
+        let found = read(text);
+        assert_eq!((found.route, found.effect, found.open), (Route::Primary, Effect::None, false), "{text}");
+    }
+}
