@@ -371,3 +371,62 @@ fn a_write_keeps_reads_on_the_primary_as_configured() {
         proxy.assert_healthy();
     }
 }
+
+#[test]
+fn temporary_tables_are_read_on_the_primary_and_the_rest_goes_on() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    superuser(&testbed)
+        .query(
+            "CREATE FUNCTION makes_temporary() RETURNS int LANGUAGE plpgsql AS \
+             'BEGIN CREATE TEMP TABLE plain (a int); INSERT INTO plain VALUES (7); RETURN 1; END'",
+        )
+        .expect("an answer");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    let mut session = session(&proxy);
+    session.query("CREATE TEMP TABLE mine AS SELECT 42 AS a").expect("an answer");
+    assert_eq!(session.value("SELECT a FROM mine /*temporary 1*/"), "42");
+    assert_eq!(nodes_of(&testbed, "/*temporary 1*/"), PRIMARY);
+    session.rows("SELECT a FROM t /*temporary 2*/");
+    assert_eq!(nodes_of(&testbed, "/*temporary 2*/"), STANDBY);
+    assert_eq!(session.value("SELECT count(*) FROM plain /*temporary 3*/"), "0");
+    assert_eq!(nodes_of(&testbed, "/*temporary 3*/"), STANDBY);
+    // From now on, the name means something else in this session.
+    session.rows("SELECT makes_temporary()");
+    assert_eq!(session.value("SELECT a FROM plain /*temporary 4*/"), "7");
+    assert_eq!(nodes_of(&testbed, "/*temporary 4*/"), PRIMARY);
+    session.query("DISCARD TEMP").expect("an answer");
+    assert_eq!(session.value("SELECT count(*) FROM plain /*temporary 5*/"), "0");
+    assert_eq!(nodes_of(&testbed, "/*temporary 5*/"), STANDBY);
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_route_is_explained_as_it_is_taken() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut session = session(&proxy);
+    for (sql, row) in [
+        ("SELECT a FROM t", ["1", "EITHER", "balanced"]),
+        ("SELECT volatile_f(1)", ["0", "PRIMARY", "class"]),
+        ("DELETE FROM t", ["0", "PRIMARY", "class"]),
+        ("SET work_mem = 1", ["0, 1", "BOTH", "state"]),
+        ("/*c*/ SELECT a FROM t", ["0", "EITHER", "comment"]),
+    ] {
+        let rows = session.rows(&format!("EXPLAIN ROUTE {sql}"));
+        let found: Vec<&str> = rows[0].iter().take(3).map(|value| value.as_deref().unwrap_or("")).collect();
+        assert_eq!(found, row, "{sql}: {rows:?}");
+        let batch = [
+            Frontend::parse("", &format!("explain route {sql}")),
+            Frontend::bind("", ""),
+            Frontend::Describe(support::wire::frontend::Target::Portal, String::new()),
+            Frontend::execute(""),
+            Frontend::Sync,
+        ];
+        session.send_all(&batch).expect("a write");
+        let answer = session.read_to_ready().expect("an answer");
+        let found = answer.iter().find(|message| message.kind == b'D').expect("a row").row();
+        assert_eq!(found, rows[0], "{sql} in the extended protocol");
+    }
+    proxy.assert_healthy();
+}

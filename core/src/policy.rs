@@ -24,6 +24,18 @@ pub enum OnWrite {
     Always,
 }
 
+/// How temporary tables are recognised (`check_temp_table`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckTemporary {
+    /// The catalogue is asked after everything that may have created or dropped one.
+    #[default]
+    Catalog,
+    /// The same, but only after statements that say that they do.
+    Trace,
+    /// Not at all.
+    Never,
+}
+
 /// One regular expression of a list.
 #[derive(Clone, Debug)]
 pub struct Pattern(Regex);
@@ -176,6 +188,8 @@ pub struct Who<'a> {
 pub struct Policy {
     /// `disable_load_balance_on_write`.
     pub on_write: OnWrite,
+    /// `check_temp_table`.
+    pub check_temporary: CheckTemporary,
     /// `read_only_function_list` or `write_function_list`.
     pub functions: FunctionList,
     /// `primary_routing_query_pattern_list`.

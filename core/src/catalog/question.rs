@@ -22,6 +22,8 @@ const LINE: u8 = 0x1E;
 pub struct Question {
     /// What holds for the database as a whole.
     pub whole: bool,
+    /// The temporary relations of the session that asks.
+    pub own_temporaries: bool,
     /// Functions, without their schemas.
     pub functions: BTreeSet<Box<[u8]>>,
     /// Relations, without their schemas.
@@ -50,7 +52,7 @@ pub(super) struct Whole {
 impl Question {
     /// True when there is nothing to ask.
     pub fn is_empty(&self) -> bool {
-        !self.whole && self.functions.is_empty() && self.relations.is_empty()
+        !self.whole && !self.own_temporaries && self.functions.is_empty() && self.relations.is_empty()
     }
 
     /// The query: several statements for one Query message, of which one returns one row of one column.
@@ -67,6 +69,9 @@ impl Question {
         };
         if self.whole {
             part(&mut out, &mut |out| out.extend_from_slice(WHOLE.as_bytes()));
+        }
+        if self.own_temporaries {
+            part(&mut out, &mut |out| out.extend_from_slice(OWN_TEMPORARIES.as_bytes()));
         }
         if !self.functions.is_empty() {
             part(&mut out, &mut |out| with_names(out, FUNCTIONS, &self.functions));
@@ -112,10 +117,18 @@ impl Question {
                     let hidden = (!text.is_empty()).then(|| Hidden::new(text, dialect));
                     answer.relations.push((at, Relation { schema, kind, unlogged, hidden }));
                 }
+                b"t" if self.own_temporaries => {
+                    field()?;
+                }
                 _ => return None,
             }
         }
         Some(answer)
+    }
+
+    /// The temporary relations that an answer names.
+    pub fn temporaries<'v>(&self, value: &'v [u8]) -> impl Iterator<Item = &'v [u8]> {
+        value.split(|byte| *byte == LINE).filter_map(|line| line.strip_prefix(&[b't', FIELD]))
     }
 }
 
@@ -168,6 +181,12 @@ const WHOLE: &str = "\
         FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
         WHERE p.oid >= 16384 AND p.provolatile = 'v' AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1
             AND t.typtype IN ('c', 'p') AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype";
+
+/// The session's own, of all kinds.
+const OWN_TEMPORARIES: &str = "\
+    SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 't', c.relname) AS line
+        FROM pg_catalog.pg_class c
+        WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relkind IN ('r', 'p', 'v', 'S')";
 
 /// An aggregate is as volatile as what it calls.
 const FUNCTIONS: &str = "\

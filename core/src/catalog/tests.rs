@@ -183,6 +183,15 @@ fn a_volatile_operator_bars_everything() {
 }
 
 #[test]
+fn temporary_relations_are_told_apart_from_the_rest() {
+    let question = Question { own_temporaries: true, whole: true, ..Question::default() };
+    let answer = "w|false*t|a*t|b".replace('|', "\u{1f}").replace('*', "\u{1e}");
+    let mut catalog = Catalog::new(256, Duration::ZERO);
+    assert!(catalog.learn(b"db", &question, catalog.age(), answer.as_bytes(), Dialect::default(), T0));
+    assert_eq!(question.temporaries(answer.as_bytes()).collect::<Vec<_>>(), [b"a", b"b"]);
+}
+
+#[test]
 fn names_cannot_break_out_of_the_question() {
     let mut question = Question::default();
     question.functions.insert(b"a'b\\c".as_slice().into());

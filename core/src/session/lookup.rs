@@ -10,16 +10,24 @@ use super::{BALANCE, MAIN, Report, Session};
 use crate::catalog::{Judgement, Question, Subject};
 use crate::fault::{Culprit, Fault};
 use crate::limits::{ANSWER_BYTES, CATALOG_ROUNDS};
-use crate::sql::{Reason, Route, Uses};
+use crate::policy::CheckTemporary;
+use crate::sql::{Hazards, Reason, Route, UseKind, Uses};
 use crate::wire::tag::frontend;
 use crate::wire::{HEADER_BYTES, Header, TransactionStatus, build};
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// The questions of one session.
+/// The questions of one session, and what only it can be told.
 #[derive(Debug, Default)]
 pub(super) struct Inquiry {
+    /// The session's temporary relations, as far as they are known.
+    temporaries: Option<Box<BTreeSet<Box<[u8]>>>>,
+    /// Some may have been created or dropped since.
+    unsure: bool,
+    /// How often they have been asked for.
+    asked_for: u32,
     asked: Option<Box<Asked>>,
     /// To be asked when the transaction is over.
     later: Option<Box<Question>>,
@@ -64,6 +72,34 @@ impl Inquiry {
 }
 
 impl Session {
+    /// A statement goes to the primary that may create or drop temporary relations.
+    pub(super) fn note_temporaries(&mut self, summary: &Summary) {
+        let some = self.inquiry.temporaries.is_some();
+        let creates = summary.hazards.contains(Hazards::CREATES_TEMP) && (summary.route == Route::Primary || some);
+        let says_so = creates || (summary.hazards.contains(Hazards::RESHAPES) && some);
+        let may = summary.reason == Reason::UnknownFunction || summary.reason == Reason::VolatileView;
+        self.inquiry.unsure |= match self.setup.policy.check_temporary {
+            CheckTemporary::Catalog => says_so || (may && summary.writes),
+            CheckTemporary::Trace => says_so,
+            CheckTemporary::Never => false,
+        };
+    }
+
+    /// What has been found out of names holds as long as this is the same.
+    pub(super) fn knowledge(&self) -> u64 {
+        let own = u64::from(self.inquiry.asked_for) + u64::from(self.inquiry.unsure);
+        self.catalog.borrow().age().wrapping_add(own << 32)
+    }
+
+    /// Whether a text reads one of the session's temporary relations.
+    fn reads_temporary(&self, text: &[u8], uses: &Uses) -> bool {
+        let Some(temporaries) = &self.inquiry.temporaries else { return false };
+        uses.iter(text).any(|(kind, schema, name)| {
+            let named = || temporaries.iter().any(|temporary| name.bytes().eq(temporary.iter().copied()));
+            kind == UseKind::Relation && schema.is_none() && named()
+        })
+    }
+
     /// Finds out where a statement may go whose names decide it. True when an answer must come first.
     pub(super) fn look_up(&mut self, text: &[u8], uses: &Uses, summary: &mut Summary) -> bool {
         let read = Summary { route: Route::Either, writes: false, ..*summary };
@@ -77,8 +113,13 @@ impl Session {
         let functions = &self.setup.policy.functions;
         let subject = Subject { database: &login.database, text, uses, check_unlogged, functions };
         let mut judgement = catalog.judge(&subject, self.idle_since, &mut question);
-        let age = catalog.age();
         drop(catalog);
+        question.own_temporaries = self.inquiry.unsure;
+        if self.reads_temporary(text, uses) && !self.inquiry.unsure {
+            judgement = Judgement::Primary(Reason::Temporary, true);
+        } else if !question.is_empty() && judgement == Judgement::Anywhere {
+            judgement = Judgement::Unknown;
+        }
         if judgement == Judgement::Unknown {
             if self.inquiry.rounds < CATALOG_ROUNDS && !self.is_in_batch() && !self.in_copy() {
                 if !self.is_quiet() {
@@ -96,14 +137,15 @@ impl Session {
             judgement = Judgement::Primary(Reason::NotLookedUp, summary.writes);
             summary.judged(judgement, u64::MAX);
         } else {
-            summary.judged(judgement, age);
+            let knowledge = self.knowledge();
+            summary.judged(judgement, knowledge);
         }
         self.inquiry.rounds = 0;
         false
     }
 
     fn put_question(&mut self, question: Question) {
-        let ask_standby = self.setup.ask_balance_node && self.ports[BALANCE].is_some();
+        let ask_standby = self.setup.ask_balance_node && self.ports[BALANCE].is_some() && !question.own_temporaries;
         let Some(port) = &mut self.ports[if ask_standby { BALANCE } else { MAIN }] else { return };
         let mut out = Vec::new();
         build::message(&mut out, frontend::QUERY, |out| build::cstr(out, &question.sql()));
@@ -132,9 +174,16 @@ impl Session {
         let Some(login) = &self.login else { return };
         let mut catalog = self.catalog.borrow_mut();
         let Asked { question, age, answer, failed } = *asked;
-        let learnt = answer.filter(|_| !failed).is_some_and(|answer| {
-            catalog.learn(&login.database, &question, age, &answer, self.dialect(), self.idle_since)
+        let answer = answer.filter(|_| !failed);
+        let learnt = answer.as_ref().is_some_and(|answer| {
+            catalog.learn(&login.database, &question, age, answer, self.dialect(), self.idle_since)
         });
+        if let (true, Some(answer)) = (question.own_temporaries, answer) {
+            let temporaries: BTreeSet<Box<[u8]>> = question.temporaries(&answer).map(Into::into).collect();
+            self.inquiry.temporaries = (!temporaries.is_empty()).then(|| Box::new(temporaries));
+            self.inquiry.unsure = false;
+            self.inquiry.asked_for += 1;
+        }
         if !learnt && age == catalog.age() {
             catalog.unanswered(self.idle_since);
         }

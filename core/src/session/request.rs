@@ -473,7 +473,7 @@ impl Session {
     fn judge_again(&mut self, name: &[u8]) -> Option<Summary> {
         let Some((_, known)) = self.statements.statement(name) else { return Some(Summary::UNTOLD) };
         let summary = known.summary;
-        if !summary.open || summary.judged_at == self.catalog.borrow().age() {
+        if !summary.open || summary.judged_at == self.knowledge() {
             return Some(summary);
         }
         if !known.has_source() {

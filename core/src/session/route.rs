@@ -112,6 +112,9 @@ impl Session {
         self.block_has_written |= writes && self.transaction_status() != TransactionStatus::Idle;
         self.committing |= summary.commits;
         self.reshaped |= summary.hazards.contains(Hazards::RESHAPES);
+        if target.has(MAIN) {
+            self.note_temporaries(summary);
+        }
         if summary.stateful {
             self.alone |= target == Target::MAIN && self.ports[MAIN].as_ref().is_some_and(|port| port.unsynced);
             self.stateful = true;

@@ -81,9 +81,7 @@ impl Summary {
             stateful: !matches!(effect, Effect::None) || (analysis.count == Count::Many && !analysis.open),
             commits: matches!(effect, Effect::Commit { .. } | Effect::PrepareTransaction | Effect::CommitPrepared),
             local,
-            parts_ways: set_apart
-                || hazards.contains(Hazards::CHANGES_STATE_UNSEEN)
-                || hazards.contains(Hazards::CREATES_TEMP),
+            parts_ways: set_apart || hazards.contains(Hazards::CHANGES_STATE_UNSEEN),
             open: analysis.open,
             judged_at: 0,
         }

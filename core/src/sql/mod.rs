@@ -75,7 +75,7 @@ impl Hazards {
     /// It may change settings, prepared statements, channels or temporary objects where [`Analysis::effect`] does not say
     /// so: a text of several statements that does, a call of `set_config`, a `DO` block, or a text not understood.
     pub const CHANGES_STATE_UNSEEN: Hazards = Hazards(1);
-    /// It may create a temporary relation.
+    /// It may create a temporary relation, or drop all.
     pub const CREATES_TEMP: Hazards = Hazards(1 << 1);
     /// A text of several statements, or one not understood, that may begin or end transactions or savepoints.
     pub const CONTROLS_TRANSACTION: Hazards = Hazards(1 << 2);
@@ -130,6 +130,8 @@ pub enum Reason {
     Snapshot,
     /// A standby cannot run a transaction that may write.
     ReadWrite,
+    /// It reads one of the session's temporary relations (`check_temp_table`).
+    Temporary,
     /// It matches `primary_routing_query_pattern_list`.
     Pattern,
     /// What its names mean could not be looked up.
@@ -196,6 +198,7 @@ impl Reason {
             Reason::Serializable => "serializable isolation",
             Reason::Snapshot => "one snapshot for a transaction that may write",
             Reason::ReadWrite => "read-write transaction",
+            Reason::Temporary => "temporary table",
             Reason::Pattern => "primary_routing_query_pattern_list",
             Reason::NotLookedUp => "names not looked up",
             Reason::Unlogged => "unlogged table",

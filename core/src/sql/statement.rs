@@ -240,11 +240,19 @@ fn deallocate<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
 
 fn discard<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
     if cursor.eat(K::All) {
-        return Some((Verdict::both(), Effect::DiscardAll));
+        return Some((discards_temporaries(), Effect::DiscardAll));
     }
     let what = cursor.eat_name()?;
-    let known = ["plans", "sequences", "temp", "temporary"].iter().any(|word| what.is(word));
-    known.then_some((Verdict::both(), Effect::DiscardOther))
+    if what.is("temp") || what.is("temporary") {
+        return Some((discards_temporaries(), Effect::DiscardOther));
+    }
+    (what.is("plans") || what.is("sequences")).then_some((Verdict::both(), Effect::DiscardOther))
+}
+
+fn discards_temporaries() -> Verdict {
+    let mut verdict = Verdict::both();
+    verdict.warn(Hazards::CREATES_TEMP);
+    verdict
 }
 
 fn declare<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {

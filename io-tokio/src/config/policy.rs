@@ -1,10 +1,10 @@
 //! What the lists and preferences of a configuration mean for routing.
 
-use pgconvoy_core::policy::{FunctionList, OnWrite, Policy, patterns, preferences};
+use pgconvoy_core::policy::{CheckTemporary, FunctionList, OnWrite, Policy, patterns, preferences};
 
 use super::Config;
 use super::groups::{LoadBalance, Redirect};
-use super::words::DisableLoadBalanceOnWrite;
+use super::words::{CheckTempTable, DisableLoadBalanceOnWrite};
 
 impl Config {
     /// What the operator wants of routing. A configuration that has been checked has no error here.
@@ -37,6 +37,11 @@ pub(super) fn policy(lists: &LoadBalance, redirect: &Redirect) -> Result<Policy,
             DisableLoadBalanceOnWrite::Transaction
             | DisableLoadBalanceOnWrite::DmlAdaptive
             | DisableLoadBalanceOnWrite::DmlAdaptiveGlobal => OnWrite::Transaction,
+        },
+        check_temporary: match lists.check_temp_table {
+            CheckTempTable::Catalog => CheckTemporary::Catalog,
+            CheckTempTable::Trace => CheckTemporary::Trace,
+            CheckTempTable::None => CheckTemporary::Never,
         },
         functions,
         primary_queries: patterns(queries).map_err(of("primary_routing_query_pattern_list"))?,

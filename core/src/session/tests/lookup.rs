@@ -138,3 +138,42 @@ fn a_route_is_explained_as_it_would_be_taken() {
     let text = String::from_utf8_lossy(&stage.heard_bytes()).into_owned();
     assert!(text.contains("PRIMARY") && text.contains("may write"), "{text}");
 }
+
+#[test]
+fn temporary_tables_are_read_where_they_are() {
+    let mut stage = Stage::paired();
+    stage.client(&query("CREATE TEMP TABLE x (a int)"));
+    stage.node(PRIMARY, &[complete("CREATE TABLE"), ready(b'I')].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.client(&query("TABLE t"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "the question");
+    stage.node(PRIMARY, &answer(&["t|x"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
+    stage.node(STANDBY, &[complete("SELECT 0"), ready(b'I')].concat());
+    stage.client(&query("SELECT * FROM t, x"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("SELECT 0"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "CZCZCZ");
+    assert!(stage.released.is_empty());
+}
+
+#[test]
+fn a_function_may_have_made_a_temporary_table() {
+    let mut stage = ignorant();
+    stage.client(&query("SELECT f()"));
+    stage.node(PRIMARY, &answer(&["w|false", "f|0|public|true|"]));
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'I')].concat());
+    stage.sent(PRIMARY);
+    stage.client(&query("TABLE t"));
+    stage.node(PRIMARY, &answer(&["t|t", "r|0|public|r|false|"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("QQ".into(), "".into()), "the one that hides the other");
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'I')].concat());
+    stage.client(&query("DISCARD TEMP"));
+    stage.node(PRIMARY, &[complete("DISCARD TEMP"), ready(b'I')].concat());
+    stage.node(STANDBY, &[complete("DISCARD TEMP"), ready(b'I')].concat());
+    stage.sent(PRIMARY);
+    stage.sent(STANDBY);
+    stage.client(&query("TABLE t"));
+    stage.node(PRIMARY, &answer(&[]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "Q".into()));
+}

@@ -31,7 +31,7 @@ settings! {
         read_only_function_list: Vec<String> = COMMAS, "", Reload, "4.2.0", Now, "Patterns of the functions that do not write.";
         write_function_list: Vec<String> = COMMAS, "", Reload, "4.2.0", Now, "Patterns of the functions that write.";
         primary_routing_query_pattern_list: Vec<String> = SEMICOLONS, "", Reload, "4.2.0", Now, "Patterns of the statements that go to the primary.";
-        check_temp_table: CheckTempTable = Kind::Word(CheckTempTable::WORDS), "catalog", Reload, "3.2.0", Later, "How temporary tables are recognised, which only the primary has.";
+        check_temp_table: CheckTempTable = Kind::Word(CheckTempTable::WORDS), "catalog", Reload, "3.2.0", Now, "How temporary tables are recognised, which only the primary has.";
         check_unlogged_table: bool = BOOL, "on", Session, "3.4.0", Now, "Recognises unlogged tables, which only the primary has.";
     }
 }
