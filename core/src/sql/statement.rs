@@ -197,14 +197,20 @@ fn pgpool_command<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
     Some((Verdict::primary(Reason::ForProxy, false), Effect::PgpoolCommand { text }))
 }
 
-/// Steps to the end of the statement; its text from here on.
-fn rest<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
-    let mut whole = cursor.token();
+/// Steps to the end of the statement, and says where that is.
+fn end_of(cursor: &mut Cursor<'_>) -> usize {
+    let mut end = cursor.token().range().start;
     while !cursor.at_end() {
-        whole.end = cursor.token().end;
+        end = cursor.token().range().end;
         cursor.bump();
     }
-    &cursor.text()[whole.range()]
+    end
+}
+
+/// Steps to the end of the statement; its text from here on.
+fn rest<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
+    let start = cursor.token().range().start;
+    &cursor.text()[start..end_of(cursor).max(start)]
 }
 
 fn prepare<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
@@ -356,8 +362,11 @@ fn copied_table(cursor: &mut Cursor<'_>) -> Option<Verdict> {
 }
 
 fn explain<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
+    let word = cursor.token();
     if is_word(cursor, "route") {
-        let text = rest(cursor);
+        // With the comment that may stand in front of the statement.
+        let start = word.range().end;
+        let text = &cursor.text()[start..end_of(cursor).max(start)];
         return Some((Verdict::primary(Reason::ForProxy, false), Effect::ExplainRoute { text }));
     }
     if cursor.kind() == Kind::Open && !query::starts_query(cursor.peek()) {
