@@ -12,7 +12,7 @@ use super::net::{PipeId, Side};
 use super::{Event, World};
 use crate::plan::{Concern, Plan};
 use errands::Errand;
-use mutant::Saboteur;
+use mutant::{Mutant, Saboteur};
 use pgconvoy_core::auth::Secret;
 use pgconvoy_core::auth::passwd::PasswordFile;
 use pgconvoy_core::auth::scram::KeyCache;
@@ -21,6 +21,7 @@ use pgconvoy_core::cluster::{Cluster, ClusterEvent};
 use pgconvoy_core::gate::Gate;
 use pgconvoy_core::link::{Link, Login, Refused};
 use pgconvoy_core::node::{Mode, NodeId, View};
+use pgconvoy_core::policy::{FunctionList, Policy};
 use pgconvoy_core::pool::{LinkId, Pool, PoolEvent, PoolSettings, Ticket};
 use pgconvoy_core::rng::Rng;
 use pgconvoy_core::session::Setup;
@@ -99,7 +100,10 @@ impl Proxy {
     pub(super) fn new(plan: &Plan, saboteur: Saboteur) -> Self {
         let password = String::from_utf8_lossy(plan.password.expose()).into_owned();
         let (passwords, _) = PasswordFile::parse(format!("alice:TEXT{password}\nbob:TEXT{password}\n"));
+        let trusting = saboteur.is(Mutant::TrustFunctions);
+        let functions = if trusting { FunctionList::Writing(Vec::new()) } else { FunctionList::Catalog };
         let setup = Setup {
+            policy: Policy { functions, ..Policy::default() },
             passwords,
             authentication_timeout: Some(AUTHENTICATION_TIMEOUT),
             load_balance: plan.load_balance,

@@ -37,13 +37,15 @@ pub enum Mutant {
     LeakSlot,
     /// A closed link is still counted.
     LeakLink,
+    /// Functions are believed to be harmless whatever the catalogue says.
+    TrustFunctions,
     /// A choice comes from elsewhere than the seed.
     Unseeded,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SkipWash,
         Self::KeepHalfSent,
         Self::ForwardKey,
@@ -57,6 +59,7 @@ impl Mutant {
         Self::HoldPlace,
         Self::LeakSlot,
         Self::LeakLink,
+        Self::TrustFunctions,
         Self::Unseeded,
     ];
 
@@ -72,6 +75,7 @@ impl Mutant {
             Self::IgnoreQueueBound => "I17",
             Self::LoseWakeup | Self::HoldPlace => "I20",
             Self::LeakSlot | Self::LeakLink => "I21",
+            Self::TrustFunctions => "I19",
             Self::Unseeded => "I24",
         }
     }
