@@ -1,7 +1,12 @@
-//! How long it takes to classify a statement. Targets: pgbench's select within 250 ns, a 2 KB select of an ORM within 4 us.
+//! How long it takes to classify a statement, and to route it with all that its names mean. Targets: pgbench's select
+//! within 250 ns, a 2 KB select of an ORM within 4 us; class and route of pgbench's select within 400 ns.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pgconvoy_core::sql::{Dialect, Route, analyze};
+use pgconvoy_core::catalog::{Catalog, Judgement, Question, Subject};
+use pgconvoy_core::policy::Policy;
+use pgconvoy_core::route::{Rule, Standing, Statement, decide};
+use pgconvoy_core::sql::{Dialect, Route, Uses, analyze, analyze_naming};
+use pgconvoy_core::time::{Duration, Instant};
 use std::hint::black_box;
 
 const PGBENCH: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 12345;";
@@ -48,5 +53,34 @@ fn classify(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, classify);
+/// Class, names and decision, in a session with a standby whose worker knows the names.
+fn route(criterion: &mut Criterion) {
+    let mut catalog = Catalog::new(256, Duration::ZERO);
+    let mut question = Question { whole: true, ..Question::default() };
+    // A schema's worth of tables beside the one that is read.
+    let tables = (0..200).map(|number| format!("table_{number}")).chain(["pgbench_accounts".to_owned()]);
+    question.relations.extend(tables.map(|name| name.into_bytes().into_boxed_slice()));
+    let lines = (0..201).map(|at| format!("r\x1f{at}\x1fpublic\x1fr\x1ffalse\x1f"));
+    let answer = std::iter::once("w\x1ffalse".to_owned()).chain(lines).collect::<Vec<_>>().join("\x1e");
+    let dialect = Dialect::default();
+    assert!(catalog.learn(b"app", &question, catalog.age(), answer.as_bytes(), dialect, Instant::ZERO));
+    let policy = Policy::default();
+    let standing = Standing { balanced: true, ..Standing::default() };
+    let mut uses = Uses::new();
+    let mut decide_once = |text: &[u8]| {
+        let analysis = analyze_naming(text, dialect, &mut uses);
+        let subject =
+            Subject { database: b"app", text, uses: &uses, check_unlogged: true, functions: &policy.functions };
+        let mut question = Question::default();
+        let judgement = catalog.judge(&subject, Instant::ZERO, &mut question);
+        let statement = Statement { route: analysis.route, reason: analysis.reason, hazards: analysis.hazards };
+        (judgement, decide(&statement, &standing).rule)
+    };
+    assert_eq!(decide_once(PGBENCH.as_bytes()), (Judgement::Anywhere, Rule::Balanced));
+    criterion.bench_function("route/pgbench_select", |bencher| {
+        bencher.iter(|| decide_once(black_box(PGBENCH.as_bytes())));
+    });
+}
+
+criterion_group!(benches, classify, route);
 criterion_main!(benches);
