@@ -430,3 +430,48 @@ fn a_route_is_explained_as_it_is_taken() {
     }
     proxy.assert_healthy();
 }
+
+#[test]
+fn dml_adaptive_keeps_what_was_written_on_the_primary() {
+    let testbed = servers();
+    let mut proxy = started(
+        &options(&testbed, [0, 1, 0])
+            .set("disable_load_balance_on_write", "dml_adaptive")
+            // A function could have made a temporary table.
+            .set("check_temp_table", "trace")
+            .set("dml_adaptive_object_relationship_list", "plain:kept,writer():plain"),
+    );
+    let script: [(&str, &[u8]); 17] = [
+        ("BEGIN", BOTH),
+        ("INSERT INTO plain VALUES (1)", PRIMARY),
+        ("SELECT a FROM t", STANDBY),
+        ("SELECT a FROM plain", PRIMARY),
+        ("SELECT a FROM kept", PRIMARY),
+        ("COMMIT", BOTH),
+        ("SELECT a FROM t", STANDBY),
+        ("BEGIN", BOTH),
+        ("SELECT writer()", PRIMARY),
+        ("SELECT a FROM t", STANDBY),
+        ("SELECT a FROM plain", PRIMARY),
+        ("ROLLBACK", BOTH),
+        ("SELECT a FROM plain", STANDBY),
+        // What an unlisted function writes, nobody knows.
+        ("BEGIN", BOTH),
+        ("SELECT volatile_f(1)", PRIMARY),
+        ("SELECT a FROM t", PRIMARY),
+        ("COMMIT", BOTH),
+    ];
+    let mut session = session(&proxy);
+    // The names are known before the first transaction.
+    for table in ["t", "plain", "kept"] {
+        session.rows(&format!("SELECT a FROM {table}"));
+    }
+    session.rows("SELECT writer(), volatile_f(1)");
+    for (at, (sql, expected)) in script.iter().enumerate() {
+        let mark = format!("/*adaptive {at}*/");
+        let messages = session.query(&format!("{sql} {mark}")).expect("an answer");
+        assert!(messages.iter().all(|message| message.kind != b'E'), "{sql}: {messages:?}");
+        assert_eq!(nodes_of(&testbed, &mark), *expected, "{at}: {sql}");
+    }
+    proxy.assert_healthy();
+}

@@ -22,6 +22,8 @@ pub enum OnWrite {
     TransTransaction,
     /// The rest of the session reads from the primary.
     Always,
+    /// Reads of what was written, and of what hangs on it, go to the primary until the transaction is over.
+    Adaptive,
 }
 
 /// How temporary tables are recognised (`check_temp_table`).
@@ -183,6 +185,34 @@ pub struct Who<'a> {
     pub user: &'a [u8],
 }
 
+/// What else a write to an object touches (`dml_adaptive_object_relationship_list`).
+#[derive(Clone, Debug, Default)]
+pub struct Relationships(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Relationships {
+    /// Reads `object:dependent,...`; a function is written with parentheses behind its name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let pair = |item: &str| {
+            let (object, dependent) =
+                item.split_once(':').ok_or_else(|| format!("{item:?} has no colon; an entry is object:dependent"))?;
+            let name = |text: &str| text.trim().to_lowercase().into_bytes();
+            Ok((name(object), name(dependent)))
+        };
+        items.map(pair).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// What depends on an object, as the list has it.
+    pub fn dependents<'r>(&'r self, object: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        self.0.iter().filter(move |(known, _)| known == object).map(|(_, dependent)| dependent.as_slice())
+    }
+
+    /// Whether the list has this object.
+    pub fn has(&self, object: &[u8]) -> bool {
+        self.0.iter().any(|(known, _)| known == object)
+    }
+}
+
 /// The operator's wishes.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
@@ -190,6 +220,8 @@ pub struct Policy {
     pub on_write: OnWrite,
     /// `check_temp_table`.
     pub check_temporary: CheckTemporary,
+    /// `dml_adaptive_object_relationship_list`.
+    pub relationships: Relationships,
     /// `read_only_function_list` or `write_function_list`.
     pub functions: FunctionList,
     /// `primary_routing_query_pattern_list`.
@@ -248,6 +280,15 @@ mod tests {
         assert_eq!(read_only.writes(Some(b"other"), b"g"), Some(true));
         assert_eq!(FunctionList::Writing(list).writes(None, b"set_a"), Some(false));
         assert_eq!(FunctionList::Catalog.writes(None, b"set_a"), None);
+    }
+
+    #[test]
+    fn dependents_of_an_object_are_those_listed() {
+        let list = Relationships::parse("t:u, t:v,fill():w").unwrap();
+        assert_eq!(list.dependents(b"t").collect::<Vec<_>>(), [b"u", b"v"]);
+        assert_eq!(list.dependents(b"fill()").collect::<Vec<_>>(), [b"w"]);
+        assert!(list.has(b"fill()") && !list.has(b"u"));
+        assert!(Relationships::parse("t").unwrap_err().contains("has no colon"));
     }
 
     fn view() -> View {

@@ -63,6 +63,8 @@ pub struct Standing {
     pub in_batch: bool,
     /// The transaction has written.
     pub wrote: bool,
+    /// It has written who knows what.
+    pub wrote_unknown: bool,
     /// An explicit transaction of the session has written.
     pub block_has_written: bool,
     /// The session has written.
@@ -205,6 +207,7 @@ pub fn decide(statement: &Statement, standing: &Standing) -> Decision {
         OnWrite::Transaction => transaction_wrote,
         OnWrite::TransTransaction => transaction_wrote || (standing.block_has_written && standing.in_block),
         OnWrite::Always => standing.has_written || standing.wrote,
+        OnWrite::Adaptive => standing.wrote_unknown && in_transaction,
     };
     if written {
         return primary(Rule::Written);
@@ -236,6 +239,7 @@ mod tests {
         failed: false,
         in_batch: false,
         wrote: false,
+        wrote_unknown: false,
         block_has_written: false,
         has_written: false,
         on_write: OnWrite::Transaction,

@@ -261,7 +261,7 @@ impl<'c> Judge<'c, '_> {
                     self.relation(schema, name, with_query, depth);
                 }
                 UseKind::Member => self.member(name),
-                UseKind::With => {}
+                UseKind::With | UseKind::Written => {}
             }
         }
     }

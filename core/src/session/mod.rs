@@ -7,6 +7,7 @@
 //!
 //! A session knows a [`View`] of the cluster; it never sees the cluster, the pool or a socket.
 
+mod adaptive;
 mod batch;
 pub mod explain;
 mod journal;
@@ -34,6 +35,7 @@ use crate::sql::PoolReport;
 use crate::time::{Duration, Instant};
 use crate::wire::build::{self, Severity};
 use crate::wire::{TransactionStatus, WriteQueue};
+use adaptive::Written;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -273,6 +275,8 @@ pub struct Session {
     broken_batch: Option<Box<Fault>>,
     /// The transaction has written: it stays on the main port.
     wrote: bool,
+    /// What it has written, where that matters.
+    written: Option<Box<Written>>,
     /// The session has written, and so have explicit transactions of it: what that means is the operator's to say.
     has_written: bool,
     block_has_written: bool,
@@ -344,6 +348,7 @@ impl Session {
             skipping: false,
             broken_batch: None,
             wrote: false,
+            written: None,
             has_written: false,
             block_has_written: false,
             reshaped: false,

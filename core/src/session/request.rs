@@ -333,7 +333,7 @@ impl Session {
         self.statements.query_ran();
         self.report_statement("", text);
         self.report_sent(to, "", text);
-        self.note_sent(&summary, to);
+        self.note_sent(&summary, naming.as_deref(), to);
         self.note_asked(to, Ask::Query);
         self.last = to;
         Ok(Step::Forward { to, before })
@@ -349,9 +349,16 @@ impl Session {
         if summary.open && self.setup.policy.primary_queries.iter().any(|pattern| pattern.matches(text)) {
             summary.pinned(Reason::Pattern);
         }
+        if summary.open && self.is_adaptive() && self.reads_written(text, &uses) {
+            summary.pinned(Reason::Written);
+        }
         let waits = self.look_up(text, &uses, &mut summary);
+        let mut naming = Naming::of(&analysis.effect);
+        if naming.is_none() && summary.writes && self.is_adaptive() {
+            naming = Some(self.writes_of(text, &uses));
+        }
         self.catalog.borrow_mut().put_back(uses);
-        if waits { None } else { Some((summary, Naming::of(&analysis.effect))) }
+        if waits { None } else { Some((summary, naming)) }
     }
 
     fn consider_parse(&mut self, header: Header, front: &[u8]) -> Result<Step, Fault> {
@@ -488,7 +495,7 @@ impl Session {
     fn consider_execute(&mut self, body: &[u8]) -> Step {
         let Some((name, _)) = split_cstr(body) else { return self.malformed(Ask::Execute) };
         let Some(portal) = self.statements.portal(name).cloned() else {
-            return self.ask(Target::MAIN, Ask::Execute, |session, to| session.note_sent(&Summary::UNTOLD, to));
+            return self.ask(Target::MAIN, Ask::Execute, |session, to| session.note_sent(&Summary::UNTOLD, None, to));
         };
         if let Some(kind) = portal.summary.local {
             return self.local_execute(kind, portal.text.as_deref().unwrap_or_default());
@@ -505,7 +512,7 @@ impl Session {
             session.note_claim(portal.naming.as_deref());
             session.afterwards = afterwards;
             session.report_sent(to, "Execute: ", portal.text.as_deref());
-            session.note_sent(&portal.summary, to);
+            session.note_sent(&portal.summary, portal.naming.as_deref(), to);
         })
     }
 
@@ -590,7 +597,7 @@ impl Session {
         }
         self.ask(Target::MAIN, Ask::FunctionCall, |session, to| {
             session.end_batch(to);
-            session.note_sent(&Summary::UNTOLD, to);
+            session.note_sent(&Summary::UNTOLD, None, to);
         })
     }
 

@@ -35,6 +35,7 @@ impl Session {
             failed: main.link.status == TransactionStatus::Failed,
             in_batch: main.unsynced || balance.unsynced,
             wrote: self.wrote,
+            wrote_unknown: self.written.as_ref().is_some_and(|written| written.unknown),
             block_has_written: self.block_has_written,
             has_written: self.has_written,
             on_write: self.setup.policy.on_write,
@@ -46,7 +47,7 @@ impl Session {
     pub(super) fn choose_named(&self, summary: &Summary, naming: Option<&Naming>) -> Target {
         let known = |name| self.statements.statement(name).filter(|(on, known)| !on.is_empty() || known.has_source());
         match naming {
-            None | Some(Naming::DeallocatesAll | Naming::Claims(_)) => self.choose(summary),
+            None | Some(Naming::DeallocatesAll | Naming::Claims(_) | Naming::Writes(_)) => self.choose(summary),
             Some(Naming::Executes { name, .. }) => known(name).map_or(Target::MAIN, |(on, known)| {
                 let wanted = self.choose(&self.executed(summary, naming));
                 known.within_reach(on, wanted)
@@ -98,7 +99,7 @@ impl Session {
     }
 
     /// Notes what sending a statement to `target` means for the routing of those that follow.
-    pub(super) fn note_sent(&mut self, summary: &Summary, target: Target) {
+    pub(super) fn note_sent(&mut self, summary: &Summary, naming: Option<&Naming>, target: Target) {
         if summary.route == Route::Either
             && let Some(port) = &self.ports[target.speaker()]
         {
@@ -108,6 +109,9 @@ impl Session {
         self.both_asked |= target == Target::BOTH;
         let writes = summary.writes && target.has(MAIN);
         self.wrote |= writes;
+        if writes && self.is_adaptive() {
+            self.note_written(naming);
+        }
         self.has_written |= writes;
         self.block_has_written |= writes && self.transaction_status() != TransactionStatus::Idle;
         self.committing |= summary.commits;

@@ -87,6 +87,7 @@ impl Session {
         self.alone = false;
         if self.transaction_status() == TransactionStatus::Idle {
             self.wrote = false;
+            self.written = None;
             self.statements.transaction_over();
         }
         if self.lost_reply {

@@ -123,12 +123,14 @@ pub(super) enum Naming {
     Closes(Box<[u8]>),
     /// A database that nobody else may be connected to.
     Claims(Box<[u8]>),
+    /// Relations that are written, or who knows which.
+    Writes(Option<Vec<Box<[u8]>>>),
 }
 
 impl Naming {
     /// True when names change once the statement has run.
     pub(super) const fn changes_names(&self) -> bool {
-        !matches!(self, Self::Executes { .. } | Self::Fetches(_) | Self::Claims(_))
+        !matches!(self, Self::Executes { .. } | Self::Fetches(_) | Self::Claims(_) | Self::Writes(_))
     }
 
     /// The prepared statement that must be known, if it exists, where this is executed.
@@ -467,7 +469,7 @@ impl Statements {
                     Prepared { on: Target::MAIN, summary: Summary::UNTOLD, naming: None, source: Vec::new() };
                 self.put(significant(name).into(), prepared);
             }
-            Naming::Executes { .. } | Naming::Fetches(_) | Naming::Claims(_) => {}
+            Naming::Executes { .. } | Naming::Fetches(_) | Naming::Claims(_) | Naming::Writes(_) => {}
             Naming::Closes(name) => self.portal_closed(name),
             Naming::Deallocates(name) => self.closed(name),
             Naming::DeallocatesAll => {

@@ -15,6 +15,8 @@ pub(super) enum Function {
     /// It only reads, but its answer belongs to the primary: catalogue, session state, statistics, or another value at
     /// every call.
     ReadsPrimary,
+    /// It writes or locks, but makes and drops nothing that a statement could name.
+    Writes,
     /// Nothing is known about it.
     Unknown,
 }
@@ -28,6 +30,8 @@ pub(super) fn find(name: Name<'_>) -> Function {
         Function::Anywhere
     } else if listed(READS_PRIMARY) {
         Function::ReadsPrimary
+    } else if listed(WRITES) {
+        Function::Writes
     } else {
         Function::Unknown
     }
@@ -162,6 +166,17 @@ static READS_PRIMARY: &[&str] = &[
     "to_regoperator", "to_regproc", "to_regprocedure", "to_regrole", "to_regtype",
 ];
 
+#[rustfmt::skip]
+static WRITES: &[&str] = &[
+    "lo_close", "lo_creat", "lo_create", "lo_export", "lo_from_bytea", "lo_get", "lo_import", "lo_lseek", "lo_lseek64",
+    "lo_open", "lo_put", "lo_tell", "lo_tell64", "lo_truncate", "lo_truncate64", "lo_unlink", "loread", "lowrite",
+    "nextval", "pg_advisory_lock", "pg_advisory_lock_shared", "pg_advisory_unlock", "pg_advisory_unlock_all",
+    "pg_advisory_unlock_shared", "pg_advisory_xact_lock", "pg_advisory_xact_lock_shared", "pg_cancel_backend",
+    "pg_current_xact_id", "pg_logical_emit_message", "pg_notify", "pg_terminate_backend", "pg_try_advisory_lock",
+    "pg_try_advisory_lock_shared", "pg_try_advisory_xact_lock", "pg_try_advisory_xact_lock_shared", "setseed", "setval",
+    "txid_current",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,7 +185,9 @@ mod tests {
     fn both_lists_are_sorted_and_have_nothing_in_common() {
         assert!(ANYWHERE.is_sorted_by(|a, b| a < b));
         assert!(READS_PRIMARY.is_sorted_by(|a, b| a < b));
+        assert!(WRITES.is_sorted_by(|a, b| a < b));
         assert!(ANYWHERE.iter().all(|name| READS_PRIMARY.binary_search(name).is_err()));
+        assert!(ANYWHERE.iter().chain(READS_PRIMARY).all(|name| WRITES.binary_search(name).is_err()));
         assert_eq!(ANYWHERE.iter().chain(READS_PRIMARY).map(|name| name.len()).max(), Some(LONGEST));
     }
 
@@ -183,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_with_effects_are_unknown() {
+    fn functions_with_effects_write_or_are_unknown() {
         for name in [
             "nextval",
             "setval",
@@ -207,7 +224,8 @@ mod tests {
             "pg_promote",
             "dblink",
         ] {
-            assert_eq!(find(Name::new(name.as_bytes())), Function::Unknown, "{name}");
+            let found = find(Name::new(name.as_bytes()));
+            assert!(matches!(found, Function::Unknown | Function::Writes), "{name}");
         }
     }
 }

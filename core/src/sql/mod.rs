@@ -130,6 +130,8 @@ pub enum Reason {
     Snapshot,
     /// A standby cannot run a transaction that may write.
     ReadWrite,
+    /// It reads what the transaction has written (`dml_adaptive`).
+    Written,
     /// It reads one of the session's temporary relations (`check_temp_table`).
     Temporary,
     /// It matches `primary_routing_query_pattern_list`.
@@ -198,6 +200,7 @@ impl Reason {
             Reason::Serializable => "serializable isolation",
             Reason::Snapshot => "one snapshot for a transaction that may write",
             Reason::ReadWrite => "read-write transaction",
+            Reason::Written => "written in this transaction",
             Reason::Temporary => "temporary table",
             Reason::Pattern => "primary_routing_query_pattern_list",
             Reason::NotLookedUp => "names not looked up",

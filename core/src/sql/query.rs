@@ -291,6 +291,7 @@ impl Scan {
         match name.map_or(Function::Unknown, functions::find) {
             Function::Anywhere => {}
             Function::ReadsPrimary => self.verdict.demand_primary(Reason::PrimaryAnswer, false),
+            Function::Writes => self.verdict.demand_primary(Reason::Writes, true),
             Function::Unknown => self.verdict.demand_primary(Reason::UnknownFunction, true),
         }
     }
@@ -386,6 +387,18 @@ impl Scan {
         }
     }
 
+    /// Whether a name that stands here is one of a relation that is written.
+    #[inline]
+    fn expects_target(&self) -> bool {
+        use Keyword::{Delete, From, Into, Only, Update};
+        match self.before {
+            Before::Keyword(Into | Update) => true,
+            Before::Keyword(From) => self.earlier == Before::Keyword(Delete),
+            Before::Keyword(Only) => matches!(self.earlier, Before::Keyword(Into | Update | From)),
+            _ => false,
+        }
+    }
+
     /// Takes note of what a name that is not called may stand for.
     #[inline]
     fn note(&self, word: &Word, cursor: &mut Cursor<'_>) {
@@ -394,6 +407,8 @@ impl Scan {
                 cursor.uses.blur();
             }
             cursor.uses.note(UseKind::Relation, word.schema(), word.last);
+        } else if self.expects_target() {
+            cursor.uses.note(UseKind::Written, None, word.last);
         } else if word.parts > 1 {
             cursor.uses.note(UseKind::Member, None, word.last);
         } else if self.level().list == List::With

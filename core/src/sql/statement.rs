@@ -3,7 +3,7 @@
 
 use super::cursor::Cursor;
 use super::keyword::Keyword as K;
-use super::lexer::Kind;
+use super::lexer::{Kind, Token};
 use super::setting::{self, Modes};
 use super::uses::UseKind;
 use super::{Effect, Hazards, Name, PoolReport, Reason, Route, Verdict, query};
@@ -22,7 +22,8 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
     // What a procedure or a library does to the session, only its server knows.
     let unseen = is_word(cursor, "call") || is_word(cursor, "load");
     let imports = is_word(cursor, "import");
-    if !unseen && !imports {
+    let truncates_some = is_word(cursor, "truncate");
+    if !unseen && !imports && !truncates_some {
         cursor.bump();
     }
     let understood = match first {
@@ -33,6 +34,7 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
         }
         Kind::Keyword(word) => by_first_word(word, cursor),
         Kind::Name if imports => Some(reshapes(writes(cursor))),
+        Kind::Name if truncates_some => Some(truncates(cursor)),
         Kind::Name => Some(writes(cursor)),
         _ => None,
     };
@@ -103,6 +105,7 @@ fn by_first_word<'a>(first: K, cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
             Some((verdict, effect))
         }
         K::Pgpool => pgpool_command(cursor),
+        K::Insert | K::Update | K::Delete | K::Merge => Some(modifies(cursor)),
         _ => Some(writes(cursor)),
     }
 }
@@ -317,11 +320,14 @@ fn lock<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
 }
 
 fn copy<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
+    let mut table = cursor.token();
     let mut verdict = if cursor.kind() == Kind::Open {
         query::read_parenthesis(cursor)
     } else {
         cursor.eat(K::Binary);
-        copied_table(cursor)?
+        let (verdict, name) = copied_table(cursor)?;
+        table = name;
+        verdict
     };
     let from = cursor.eat(K::From);
     if !from && !cursor.eat(K::To) {
@@ -329,6 +335,9 @@ fn copy<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
     }
     // PostgreSQL takes either word for either direction.
     let client = cursor.eat(K::Stdin) || cursor.eat(K::Stdout);
+    if from {
+        cursor.uses.note(UseKind::Written, None, table);
+    }
     if from || !client {
         verdict.demand_primary(Reason::Writes, true);
     }
@@ -337,7 +346,7 @@ fn copy<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
 }
 
 /// The table of `COPY`, and its columns if they are given: read as a query of that table would be.
-fn copied_table(cursor: &mut Cursor<'_>) -> Option<Verdict> {
+fn copied_table(cursor: &mut Cursor<'_>) -> Option<(Verdict, Token)> {
     let mut verdict = Verdict::either();
     let (mut schema, mut table) = (None, cursor.token());
     for parts in 1.. {
@@ -358,7 +367,7 @@ fn copied_table(cursor: &mut Cursor<'_>) -> Option<Verdict> {
     if cursor.kind() == Kind::Open && !cursor.eat_parenthesis() {
         return None;
     }
-    Some(verdict)
+    Some((verdict, table))
 }
 
 fn explain<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
@@ -418,8 +427,44 @@ fn inner(cursor: &mut Cursor<'_>) -> Verdict {
     if query::starts_query(cursor.kind()) { query::read(cursor) } else { writes(cursor).0 }
 }
 
-/// A statement that may write, and of which the session need know nothing.
 /// PostgreSQL copies `template1` unless told otherwise.
+/// A statement that writes one relation.
+fn modifies<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
+    let _ = cursor.eat(K::Into) || cursor.eat(K::From);
+    cursor.eat(K::Only);
+    // In front of an alias, or of columns.
+    target(cursor);
+    writes(cursor)
+}
+
+/// Takes note of a relation that is written.
+fn target(cursor: &mut Cursor<'_>) {
+    let mut name = cursor.token();
+    if cursor.eat_name().is_none() {
+        return cursor.uses.blur();
+    }
+    while cursor.eat_kind(Kind::Dot) {
+        name = cursor.token();
+        cursor.eat_name();
+    }
+    cursor.uses.note(UseKind::Written, None, name);
+}
+
+/// The relations of `TRUNCATE`.
+fn truncates<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
+    cursor.eat(K::Table);
+    loop {
+        cursor.eat(K::Only);
+        target(cursor);
+        // An asterisk takes in the heirs.
+        cursor.eat_kind(Kind::Operator);
+        if !cursor.eat_kind(Kind::Comma) {
+            break;
+        }
+    }
+    writes(cursor)
+}
+
 fn create_database<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
     cursor.eat_name();
     let mut template = Some(Name::new(b"template1"));
@@ -448,6 +493,7 @@ fn claims<'a>(cursor: &mut Cursor<'a>, name: Option<Name<'a>>) -> Read<'a> {
     (verdict, name.map_or(none, |name| Effect::ClaimDatabase { name }))
 }
 
+/// A statement that may write, and of which the session need know nothing.
 fn writes<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
     let mut verdict = Verdict::primary(Reason::Writes, true);
     verdict.warn(skip(cursor));

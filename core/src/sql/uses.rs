@@ -19,6 +19,8 @@ pub enum UseKind {
     Relation,
     /// A part of something: a column, or a function in the notation `row.function`.
     Member,
+    /// It is written: by `INSERT`, `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`, `COPY` or `INTO`.
+    Written,
     /// A `WITH` query is given this name.
     With,
 }

@@ -127,10 +127,7 @@ impl Check<'_> {
         if let Err((name, why)) = policy(&lists, &Redirect::read(self.values, None)) {
             self.note(Severity::Error, name, None, why);
         }
-        if matches!(
-            lists.disable_load_balance_on_write,
-            DisableLoadBalanceOnWrite::DmlAdaptive | DisableLoadBalanceOnWrite::DmlAdaptiveGlobal
-        ) {
+        if lists.disable_load_balance_on_write == DisableLoadBalanceOnWrite::DmlAdaptiveGlobal {
             let message = "this word means transaction so far: after a write, its transaction reads from the primary";
             self.note(Severity::Warning, "disable_load_balance_on_write", None, message.to_owned());
         }

@@ -1,6 +1,6 @@
 //! What the lists and preferences of a configuration mean for routing.
 
-use pgconvoy_core::policy::{CheckTemporary, FunctionList, OnWrite, Policy, patterns, preferences};
+use pgconvoy_core::policy::{CheckTemporary, FunctionList, OnWrite, Policy, Relationships, patterns, preferences};
 
 use super::Config;
 use super::groups::{LoadBalance, Redirect};
@@ -33,10 +33,11 @@ pub(super) fn policy(lists: &LoadBalance, redirect: &Redirect) -> Result<Policy,
             DisableLoadBalanceOnWrite::Off => OnWrite::Off,
             DisableLoadBalanceOnWrite::TransTransaction => OnWrite::TransTransaction,
             DisableLoadBalanceOnWrite::Always => OnWrite::Always,
+            DisableLoadBalanceOnWrite::DmlAdaptive => OnWrite::Adaptive,
             // The rest of the transaction reads from the primary, of whatever table.
-            DisableLoadBalanceOnWrite::Transaction
-            | DisableLoadBalanceOnWrite::DmlAdaptive
-            | DisableLoadBalanceOnWrite::DmlAdaptiveGlobal => OnWrite::Transaction,
+            DisableLoadBalanceOnWrite::Transaction | DisableLoadBalanceOnWrite::DmlAdaptiveGlobal => {
+                OnWrite::Transaction
+            }
         },
         check_temporary: match lists.check_temp_table {
             CheckTempTable::Catalog => CheckTemporary::Catalog,
@@ -44,6 +45,8 @@ pub(super) fn policy(lists: &LoadBalance, redirect: &Redirect) -> Result<Policy,
             CheckTempTable::None => CheckTemporary::Never,
         },
         functions,
+        relationships: Relationships::parse(&lists.dml_adaptive_object_relationship_list)
+            .map_err(of("dml_adaptive_object_relationship_list"))?,
         primary_queries: patterns(queries).map_err(of("primary_routing_query_pattern_list"))?,
         by_application: preferences(&redirect.app_name_redirect_preference_list)
             .map_err(of("app_name_redirect_preference_list"))?,

@@ -16,6 +16,7 @@ fn uses(text: &str) -> String {
             UseKind::Relation => 'r',
             UseKind::Member => 'm',
             UseKind::With => 'w',
+            UseKind::Written => 'x',
         };
         let schema = schema.map(|schema| format!("{schema}.")).unwrap_or_default();
         format!("{mark} {schema}{name}")
@@ -73,6 +74,22 @@ fn calls_and_members_are_told() {
         found.sort();
         wanted.sort();
         assert_eq!(found, wanted, "{text}");
+    }
+}
+
+#[test]
+fn what_is_written_is_told() {
+    for (text, expected) in [
+        ("INSERT INTO s.t (a) SELECT b FROM u", "x t"),
+        ("UPDATE ONLY t AS x SET a = 1", "x t"),
+        ("DELETE FROM t USING u", "x t"),
+        ("MERGE INTO t USING u ON t.a = u.a WHEN MATCHED THEN DELETE", "x t"),
+        ("TRUNCATE TABLE a, ONLY s.b *, c CASCADE", "x a, x b, x c"),
+        ("COPY s.t (a) FROM STDIN", "r s.t, x t"),
+        ("WITH w AS (DELETE FROM t RETURNING *), v AS (UPDATE u SET a = 1) SELECT * FROM w", "w w, x t, w v, x u, r w"),
+        ("SELECT 1 INTO t", "x t"),
+    ] {
+        assert_eq!(uses(text), expected, "{text}");
     }
 }
 

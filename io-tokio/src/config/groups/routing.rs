@@ -22,7 +22,7 @@ settings! {
         allow_sql_comments: bool = BOOL, "off", Session, "3.4.0", Now, "Looks past comments before a statement; otherwise one keeps it on the primary.";
         statement_level_load_balance: bool = BOOL, "off", Reload, "4.1.0", Later, "Draws a node for each statement, not for each session.";
         disable_load_balance_on_write: DisableLoadBalanceOnWrite = Kind::Word(DisableLoadBalanceOnWrite::WORDS), "transaction", Reload, "4.0.0", Now, "What a write means for the reads after it.";
-        dml_adaptive_object_relationship_list: String = TEXT, "", Reload, "4.2.0", Later, "Which objects a write to another one touches, for dml_adaptive.";
+        dml_adaptive_object_relationship_list: String = TEXT, "", Reload, "4.2.0", Now, "Which objects a write to another one touches, for dml_adaptive.";
         track_table_mutation_ttl_factor: f64 = Kind::Float { min: 1.0, max: 100.0 }, "5.0", Reload, "4.8dev", Later, "How long a written table is read from the primary, in multiples of the standbys' delay.";
         track_table_mutation_max_staleness: Duration = Kind::Int { min: 0, max: 3_600_000, unit: Unit::Milliseconds }, "60000", Reload, "4.8dev", Later, "The longest such time, counted from the first write; 0 for no limit.";
         track_table_mutation_cold_start_duration: Duration = Kind::Int { min: 0, max: 60_000, unit: Unit::Milliseconds }, "2000", Reload, "4.8dev", Later, "How long after a start all reads go to the primary.";
