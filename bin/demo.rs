@@ -93,6 +93,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 return Ok(());
             }
             proxy.must_run()?;
+            // A server that somebody killed is not to linger as a zombie: it could not be started again.
+            for node in testbed.nodes() {
+                let _reaped = node.postmaster_pid();
+            }
             // The old rows stay when the proxy is too busy for a moment.
             let _busy = table.read();
         }

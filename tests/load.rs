@@ -330,3 +330,44 @@ fn a_killed_primary_is_told_honestly_and_service_is_back_with_it() {
     let mut root = superuser(&testbed);
     assert_eq!(root.rows("SELECT tag FROM load GROUP BY tag HAVING count(*) > 1"), Vec::<Vec<Option<String>>>::new());
 }
+
+/// Sends a signal to a server and all its processes.
+fn signal(testbed: &Testbed, node: usize, name: &str) {
+    let postmaster = testbed.node(node).postmaster_pid().expect("the server runs").to_string();
+    for arguments in [vec!["-P", &postmaster], vec!["-g", &postmaster]] {
+        // A server has children, or a process group of its own, or both.
+        let _one_of_them =
+            Command::new("pkill").arg(format!("-{name}")).args(arguments).status().expect("running pkill");
+    }
+    Command::new("kill").args([&format!("-{name}"), &postmaster]).status().expect("running kill");
+}
+
+#[test]
+fn a_standby_that_hangs_holds_nobody_up_for_long() {
+    let testbed = start(Options { standbys: 1, ..Options::default() });
+    let backends: Vec<Backend> =
+        testbed.nodes().iter().zip([0, 1]).map(|(node, weight)| Backend { port: node.port(), weight }).collect();
+    let mut proxy = Proxy::over(&backends).set("sr_check_period", 1).set("connect_timeout", 1000).start();
+    proxy.wait_roles_known(2);
+    let mut sessions: Vec<Connection> = (0..2)
+        .map(|_| {
+            let mut session = Connection::login(proxy.address(), &superuser_login()).expect("a login");
+            session.set_patience(ANSWER_LIMIT);
+            session.rows("SELECT 1");
+            session
+        })
+        .collect();
+    signal(&testbed, 1, "STOP");
+    let begun = Instant::now();
+    let answer = sessions[0].query("SELECT 2").expect("an answer");
+    assert!(answer.iter().any(|message| message.kind == b'E' && message.sqlstate() == "08006"), "{answer:?}");
+    assert!(begun.elapsed() < ANSWER_LIMIT, "told after {:?}", begun.elapsed());
+    // The session goes on, and so does the one that asked for nothing meanwhile.
+    for session in &mut sessions {
+        assert_eq!(session.value("SELECT 3"), "3");
+    }
+    let mut fresh = Connection::login(proxy.address(), &superuser_login()).expect("a login");
+    assert_eq!(fresh.value("SELECT 4"), "4");
+    signal(&testbed, 1, "CONT");
+    proxy.assert_healthy();
+}

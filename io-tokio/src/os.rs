@@ -165,7 +165,7 @@ impl Env for Os {
                         .unwrap_or(Poll::Pending)
                 })
                 .await?;
-                stream.set_nodelay(true)?;
+                prepare(&stream)?;
                 let origin = Origin { host: peer.ip().to_string(), port: peer.port().to_string() };
                 Ok((OsStream::Tcp(stream), origin))
             }
@@ -180,7 +180,7 @@ impl Env for Os {
         match address {
             Address::Tcp(host, port) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
+                prepare(&stream)?;
                 Ok(OsStream::Tcp(stream))
             }
             Address::Unix(path) => connect_unix(path).await.map(OsStream::Unix),
@@ -236,6 +236,12 @@ impl Env for Os {
 /// Connects to a Unix socket. Where a TCP connection would wait in the kernel for its place in the server's queue, this
 /// one is told to come again (`EAGAIN`): a server with much to do is not one that cannot be reached. Whoever calls
 /// decides how long that goes on.
+/// A connection that sends what it has at once, and that notices in the end when its peer's host is gone.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_keepalive(true)
+}
+
 async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     let mut pause = SHORTEST_PAUSE;
     loop {

@@ -287,7 +287,7 @@ impl<'c> Judge<'c, '_> {
         let Some(folded) = name.fold_into(&mut buffer) else { return self.bar(Reason::NotUnderstood, true) };
         if self.functions.decides() {
             let mut of_schema = [0; 64];
-            let schema = schema.and_then(|schema| schema.fold_into(&mut of_schema)).map(|schema| &*schema);
+            let schema = schema.and_then(|schema| schema.fold_into(&mut of_schema));
             if self.functions.writes(schema, folded) == Some(true) && !is_notation(folded) {
                 self.bar(Reason::UnknownFunction, true);
             }

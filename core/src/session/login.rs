@@ -313,8 +313,11 @@ impl Session {
 
     fn main_refused(&mut self, refused: Refused) {
         let Phase::Linking(linking) = &self.phase else { return };
+        let (node, deadline, protocol) = (linking.main, linking.deadline, linking.protocol);
+        if refused.response.is_some() {
+            self.report(Report::LoginRefused { node, sqlstate: refused.fault.sqlstate });
+        }
         if refused.password_asked && !refused.unreachable && !self.proven {
-            let (deadline, protocol) = (linking.deadline, linking.protocol);
             return self.ask_proof(deadline, protocol, Some(Box::new(refused)));
         }
         self.tell_refusal(refused);
@@ -353,8 +356,11 @@ impl Session {
     /// The load-balance node is too slow: the session starts without it.
     pub(super) fn balance_overdue(&mut self, now: Instant) {
         if let Phase::Linking(linking) = &mut self.phase {
-            linking.balance = None;
+            let overdue = linking.balance.take();
             self.linked(now);
+            if let Some(node) = overdue {
+                self.report(Report::Unreachable { node });
+            }
         }
     }
 

@@ -23,7 +23,7 @@ use bytes::Bytes;
 #[derive(Debug, Default)]
 pub(super) struct Inquiry {
     /// The session's temporary relations, as far as they are known.
-    temporaries: Option<Box<BTreeSet<Box<[u8]>>>>,
+    temporaries: BTreeSet<Box<[u8]>>,
     /// Some may have been created or dropped since.
     unsure: bool,
     /// How often they have been asked for.
@@ -74,7 +74,7 @@ impl Inquiry {
 impl Session {
     /// A statement goes to the primary that may create or drop temporary relations.
     pub(super) fn note_temporaries(&mut self, summary: &Summary) {
-        let some = self.inquiry.temporaries.is_some();
+        let some = !self.inquiry.temporaries.is_empty();
         let creates = summary.hazards.contains(Hazards::CREATES_TEMP) && (summary.route == Route::Primary || some);
         let says_so = creates || (summary.hazards.contains(Hazards::RESHAPES) && some);
         let may = summary.reason == Reason::UnknownFunction || summary.reason == Reason::VolatileView;
@@ -93,11 +93,12 @@ impl Session {
 
     /// Whether a text reads one of the session's temporary relations.
     fn reads_temporary(&self, text: &[u8], uses: &Uses) -> bool {
-        let Some(temporaries) = &self.inquiry.temporaries else { return false };
-        uses.iter(text).any(|(kind, schema, name)| {
-            let named = || temporaries.iter().any(|temporary| name.bytes().eq(temporary.iter().copied()));
-            kind == UseKind::Relation && schema.is_none() && named()
-        })
+        let temporaries = &self.inquiry.temporaries;
+        !temporaries.is_empty()
+            && uses.iter(text).any(|(kind, schema, name)| {
+                let named = || temporaries.iter().any(|temporary| name.bytes().eq(temporary.iter().copied()));
+                kind == UseKind::Relation && schema.is_none() && named()
+            })
     }
 
     /// Finds out where a statement may go whose names decide it. True when an answer must come first.
@@ -179,8 +180,7 @@ impl Session {
             catalog.learn(&login.database, &question, age, answer, self.dialect(), self.idle_since)
         });
         if let (true, Some(answer)) = (question.own_temporaries, answer) {
-            let temporaries: BTreeSet<Box<[u8]>> = question.temporaries(&answer).map(Into::into).collect();
-            self.inquiry.temporaries = (!temporaries.is_empty()).then(|| Box::new(temporaries));
+            self.inquiry.temporaries = question.temporaries(&answer).map(Into::into).collect();
             self.inquiry.unsure = false;
             self.inquiry.asked_for += 1;
         }

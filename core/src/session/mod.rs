@@ -29,7 +29,7 @@ use crate::catalog::Catalog;
 use crate::fault::Fault;
 use crate::limits::{HELD_INPUT_BYTES, PENDING_REQUESTS, WRITE_QUEUE_BYTES};
 use crate::link::{Link, Login, Refused};
-use crate::node::{NodeId, View};
+use crate::node::{Health, NodeId, View};
 use crate::policy::Policy;
 use crate::sql::PoolReport;
 use crate::time::{Duration, Instant};
@@ -121,7 +121,8 @@ pub enum SessionEvent {
         /// As whom.
         login: Arc<Login>,
     },
-    /// The session does not need `node` any more: take its link with [`Session::take_link`].
+    /// The session does not need `node` any more: take its link with [`Session::take_link`]. Where there is none, the
+    /// connection is closed.
     Release {
         /// The backend.
         node: NodeId,
@@ -166,6 +167,13 @@ pub enum Report {
         node: NodeId,
         /// Whether it is a standby.
         standby: bool,
+    },
+    /// A backend refused the login that the client asked for.
+    LoginRefused {
+        /// The backend.
+        node: NodeId,
+        /// SQLSTATE of its refusal.
+        sqlstate: [u8; 5],
     },
     /// A backend could not be reached, or its connection broke.
     Unreachable {
@@ -420,6 +428,13 @@ impl Session {
     /// The cluster changed.
     pub fn handle_view(&mut self, view: &Arc<View>, now: Instant) {
         self.view = Arc::clone(view);
+        let lost = self.ports[BALANCE].as_ref().map(|balance| balance.node);
+        let down = |node: &NodeId| view.node(*node).is_some_and(|known| known.health == Health::Down);
+        if let Some(node) = lost.filter(down) {
+            // A server that hangs closes nothing: whoever waits for it is told, and the connection is dropped.
+            self.node_gone(BALANCE, &Closed::Broken("It does not answer any more.".into()));
+            self.events.push_back(SessionEvent::Release { node });
+        }
         self.settle(now);
     }
 
@@ -507,7 +522,7 @@ impl Session {
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         let deadline = match self.phase.deadline() {
             Some(deadline) => Some(deadline),
-            None if self.phase.is_serving() && self.is_idle() => {
+            None if self.phase.is_serving() && (self.is_idle() || self.in_copy()) => {
                 self.setup.client_idle_limit.map(|limit| (self.idle_since.after(limit), Timer::ClientIdle))
             }
             None => None,

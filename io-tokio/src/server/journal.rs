@@ -109,6 +109,22 @@ pub(super) fn no_password(settings: &Settings, node: NodeId, login: &Login) {
     });
 }
 
+/// A backend refuses the login of a client, who has been told its words.
+pub(super) fn login_refused(settings: &Settings, node: NodeId, login: &Login, sqlstate: [u8; 5]) {
+    let (user, database) = (String::from_utf8_lossy(&login.user), String::from_utf8_lossy(&login.database));
+    let code = String::from_utf8_lossy(&sqlstate);
+    let place = settings.backend(node).map(|backend| format!(" ({}:{})", backend.hostname, backend.port));
+    let place = place.unwrap_or_default();
+    speaker(Some(login)).report(Report {
+        level: Level::Log,
+        message: format_args!(
+            "backend {node}{place} refused the login of user \"{user}\" to database \"{database}\" (SQLSTATE {code})"
+        ),
+        detail: None,
+        hint: None,
+    });
+}
+
 /// `log_per_node_statement` of the reset queries, as pgpool logs them.
 pub(super) fn washing(settings: &Settings, link: &Link) {
     if settings.session.report_per_node {

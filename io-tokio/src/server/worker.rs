@@ -430,6 +430,11 @@ impl<E: Env> Worker<E> {
                     super::journal::no_password(&self.shared.settings(), node, login);
                 }
             }
+            Report::LoginRefused { node, sqlstate } => {
+                if let Some(login) = session.login() {
+                    super::journal::login_refused(&self.shared.settings(), node, login, sqlstate);
+                }
+            }
             Report::Unreachable { node } => self.tell_control(News::Suspicion(node)),
             Report::Claim { database } => {
                 self.shared.tell_others(self.index, || WorkerMail::Claim(database.clone()));

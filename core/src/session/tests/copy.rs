@@ -90,3 +90,18 @@ fn what_is_no_copy_data_ends_the_matching_of_replies() {
     assert!(stage.session.is_over());
     assert!(!stage.session.take_link(PRIMARY).unwrap().1, "nobody else gets such a connection");
 }
+
+#[test]
+fn a_copy_that_stalls_is_an_idle_client() {
+    let mut stage = Stage::paired();
+    let limit = Duration::from_secs(2);
+    stage.session.setup = Arc::new(Setup { client_idle_limit: Some(limit), load_balance: true, ..Setup::default() });
+    stage.client(&query("COPY t FROM STDIN"));
+    assert_eq!(stage.session.poll_timeout(), None, "the server is at work");
+    stage.node(PRIMARY, &message(backend::COPY_IN_RESPONSE, &[0, 0, 0]));
+    assert_eq!(stage.session.poll_timeout(), Some((NOW.after(limit), Timer::ClientIdle)));
+    stage.session.handle_timeout(NOW.after(limit));
+    stage.drain();
+    assert_eq!(stage.heard(), "GE");
+    assert!(stage.session.is_over());
+}

@@ -136,3 +136,18 @@ fn no_more_input_is_held_than_is_bounded() {
     }
     assert_eq!(stage.sent(PRIMARY), "");
 }
+
+#[test]
+fn a_standby_that_hangs_is_given_up_when_the_cluster_says_so() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SELECT 1"));
+    assert_eq!(stage.sent(STANDBY), "Q");
+    let mut view = View::clone(&stage.session.view);
+    view.nodes[1].health = Health::Down;
+    stage.session.handle_view(&Arc::new(view), NOW);
+    stage.drain();
+    assert_eq!((stage.heard(), stage.released.clone()), ("EZ".into(), vec![STANDBY]));
+    assert!(stage.session.take_link(STANDBY).is_none(), "its connection is closed, not pooled");
+    stage.client(&query("SELECT 1"));
+    assert_eq!(stage.sent(PRIMARY), "Q");
+}

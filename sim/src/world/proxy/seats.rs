@@ -287,8 +287,13 @@ impl World {
     fn release(&mut self, id: SessionId, node: NodeId) {
         let Some(seat) = self.proxy.seats.get_mut(&id) else { return };
         let pipe = seat.nodes.iter().position(|(known, _)| *known == node).map(|at| seat.nodes.swap_remove(at).1);
-        if let (Some((link, reusable)), Some(pipe)) = (seat.session.take_link(node), pipe) {
-            self.wash(link, pipe, reusable);
+        match (seat.session.take_link(node), pipe) {
+            (Some((link, reusable)), Some(pipe)) => self.wash(link, pipe, reusable),
+            (None, Some(pipe)) => {
+                self.close_errand(pipe);
+                self.link_lost(node);
+            }
+            (_, None) => {}
         }
     }
 
