@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use pgconvoy_core::node::{Health, Mode, NodeId, NodeView, Role, View};
+use pgconvoy_core::node::{Health, Mode, NodeId, NodeView, Replication, Role, View};
 use pgconvoy_core::policy::Who;
 use pgconvoy_core::route::{Destination, Standing, Statement, decide};
 use pgconvoy_core::session::explain::words;
@@ -70,6 +70,7 @@ fn view(config: &Config) -> View {
         weight_milli: (backend.settings.weight * 1000.0) as u64,
         role: if at == 0 { Role::Primary } else { Role::Standby },
         health: Health::Up,
+        replication: Replication::default(),
     };
     View { epoch: 1, mode: Mode::Streaming, nodes: config.backends.iter().enumerate().map(node).collect() }
 }

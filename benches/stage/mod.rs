@@ -12,7 +12,7 @@ use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::catalog::Catalog;
 use pgconvoy_core::limits::{CANCEL_KEY_BYTES, READ_BYTES};
 use pgconvoy_core::link::{Link, Login, Outcome};
-use pgconvoy_core::node::{Health, Mode, NodeId, NodeView, Role, View};
+use pgconvoy_core::node::{Health, Mode, NodeId, NodeView, Replication, Role, View};
 use pgconvoy_core::session::{Peer, Secrets, Session, SessionEvent, Setup};
 use pgconvoy_core::time::{Duration, Instant};
 use pgconvoy_core::wire::tag::{backend, frontend};
@@ -34,7 +34,8 @@ pub struct Stage {
 impl Stage {
     /// A session whose client has just been told that it may ask.
     pub fn logged_in() -> Self {
-        let node = NodeView { id: NODE, weight_milli: 1000, role: Role::Primary, health: Health::Up };
+        let (role, health, replication) = (Role::Primary, Health::Up, Replication::default());
+        let node = NodeView { id: NODE, weight_milli: 1000, role, health, replication };
         let view = View { epoch: 1, mode: Mode::Streaming, nodes: vec![node] };
         let secrets = Secrets { cancel_key: [7; CANCEL_KEY_BYTES], nonce: "nonce".to_owned() };
         let keys = Rc::new(RefCell::new(KeyCache::new()));

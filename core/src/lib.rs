@@ -10,7 +10,8 @@
 //! - [`sql`]: what a query string does, as far as routing must know; [`catalog`]: what its names mean.
 //! - [`link`], [`parameters`]: one connection to one backend.
 //! - [`session`]: one client's session.
-//! - [`gate`], [`pool`], [`cluster`]: who is served, idle links, and what is known of the backends.
+//! - [`gate`], [`pool`], [`cluster`]: who is served, idle links, and what is known of the backends; [`delay`]: how far
+//!   standbys are behind.
 //! - [`auth`]: password proofs in both directions.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ extern crate alloc;
 pub mod auth;
 pub mod catalog;
 pub mod cluster;
+pub mod delay;
 pub mod fault;
 pub mod gate;
 pub mod limits;

@@ -19,6 +19,8 @@ pub const ERROR_PREFIX_BYTES: usize = 96;
 pub const BACKEND_CONTROL_BYTES: usize = 32 * 1024;
 /// Longest answer to a query of pgconvoy's own, in bytes: the definitions of all views that one statement names.
 pub const ANSWER_BYTES: usize = 1024 * 1024;
+/// Positions of the primary's log that are remembered with their times: the latest half of them without a gap.
+pub const PRIMARY_POSITIONS: usize = 64;
 /// Longest ErrorResponse kept from a backend that refuses a login, in bytes.
 pub const LOGIN_ERROR_BYTES: usize = 64 * 1024;
 /// All ParameterStatus messages of one backend connection together, in bytes.

@@ -1,6 +1,8 @@
 //! Backends by number, and the immutable picture of them that sessions are given.
 
 use crate::policy::Preferred;
+use crate::time::Duration;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Highest number of backends (pgpool's `MAX_NUM_BACKENDS`).
@@ -38,6 +40,34 @@ pub enum Health {
     Unknown,
 }
 
+/// How far a standby is behind its primary, in the unit that the operator wants. One unit holds for all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Delay {
+    /// Bytes of the log that it has not replayed.
+    Bytes(u64),
+    /// The age of what it has not replayed.
+    Time(Duration),
+}
+
+impl Default for Delay {
+    fn default() -> Self {
+        Self::Bytes(0)
+    }
+}
+
+/// How a standby follows its primary. Only `lagging` is news for a session; the rest is for tables and for logins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replication {
+    /// How far it is behind.
+    pub delay: Delay,
+    /// It is too far behind to be read from.
+    pub lagging: bool,
+    /// `state` in the primary's `pg_stat_replication`; empty if it is not known.
+    pub state: String,
+    /// `sync_state` there.
+    pub sync_state: String,
+}
+
 /// One backend in a [`View`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeView {
@@ -49,6 +79,8 @@ pub struct NodeView {
     pub role: Role,
     /// Whether it can be reached.
     pub health: Health,
+    /// How it follows the primary, if it is a standby.
+    pub replication: Replication,
 }
 
 impl NodeView {
@@ -70,7 +102,7 @@ pub enum Mode {
 /// The cluster as a session sees it: immutable, replaced as a whole, numbered by `epoch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// Rises with every change.
+    /// Rises with every change that matters to sessions.
     pub epoch: u64,
     /// How the backends are kept alike.
     pub mode: Mode,
@@ -118,6 +150,21 @@ impl View {
         }
     }
 
+    /// True for a standby that is too far behind to be read from.
+    pub fn is_lagging(&self, id: NodeId) -> bool {
+        self.node(id).is_some_and(|node| node.role == Role::Standby && node.replication.lagging)
+    }
+
+    /// The least delayed of the standbys that can serve reads and are not too far behind; of several, one by weight.
+    pub fn least_delayed(&self, lot: u64) -> Option<NodeId> {
+        let main = self.main();
+        let fit = |node: &NodeView| {
+            Some(node.id) != main && node.is_live_standby() && !node.replication.lagging && node.weight_milli > 0
+        };
+        let least = self.nodes.iter().filter(|node| fit(node)).map(|node| node.replication.delay).min()?;
+        self.draw(lot, |node| fit(node) && node.replication.delay == least)
+    }
+
     /// One of the eligible nodes by weight; `None` if they have none.
     fn draw(&self, lot: u64, eligible: impl Fn(&NodeView) -> bool) -> Option<NodeId> {
         let eligible = || self.nodes.iter().filter(|node| eligible(node));
@@ -150,6 +197,7 @@ mod tests {
                 weight_milli: *w,
                 role: if i == 0 { Role::Primary } else { Role::Standby },
                 health: Health::Up,
+                replication: Replication::default(),
             })
             .collect();
         View { epoch: 1, mode: Mode::Streaming, nodes }
@@ -182,5 +230,23 @@ mod tests {
         let mut view = view(&[1000, 1000, 0]);
         view.nodes[1].health = Health::Down;
         assert!((0..1000).all(|number| view.draw_balance_node(lot(3, number)) == Some(NodeId(0))));
+    }
+
+    #[test]
+    fn the_least_delayed_standby_that_may_be_read_is_found() {
+        let mut view = view(&[1000, 1000, 3000, 1000, 0]);
+        for (node, delay) in [(1, 50), (2, 7), (3, 7), (4, 1)] {
+            view.nodes[node].replication.delay = Delay::Bytes(delay);
+        }
+        let mut drawn = [0; 5];
+        for number in 0..400 {
+            drawn[usize::from(view.least_delayed(lot(5, number)).unwrap().0)] += 1;
+        }
+        assert!(drawn[2] > 250 && drawn[3] > 50 && drawn[2] + drawn[3] == 400, "{drawn:?}");
+        view.nodes[2].health = Health::Down;
+        view.nodes[3].replication.lagging = true;
+        assert_eq!(view.least_delayed(0), Some(NodeId(1)), "neither down, nor lagging, nor without weight");
+        view.nodes[1].replication.lagging = true;
+        assert_eq!(view.least_delayed(0), None);
     }
 }

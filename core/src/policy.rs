@@ -232,12 +232,21 @@ pub struct Policy {
     pub by_database: Vec<Preference>,
     /// `user_redirect_preference_list`.
     pub by_user: Vec<Preference>,
+    /// `prefer_lower_delay_standby`.
+    pub prefer_lower_delay: bool,
 }
 
 impl Policy {
     /// The load-balance node of a session: the one preferred for its application, its database or its user, in this order,
-    /// or else one by weight. `lot` is drawn for the session.
+    /// or else one by weight. In the place of a standby that lags, it may be the least delayed one that does not. `lot` is
+    /// drawn for the session.
     pub fn balance_node(&self, who: &Who<'_>, view: &View, lot: u64) -> Option<NodeId> {
+        let drawn = self.draw(who, view, lot)?;
+        let instead = || view.least_delayed(lot).filter(|_| self.prefer_lower_delay && view.is_lagging(drawn));
+        Some(instead().unwrap_or(drawn))
+    }
+
+    fn draw(&self, who: &Who<'_>, view: &View, lot: u64) -> Option<NodeId> {
         let find = |list: &[Preference], name: &[u8]| {
             list.iter().find(|entry| entry.pattern.matches(name)).map(|entry| (entry.preferred, entry.ratio_milli))
         };
@@ -257,7 +266,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::{Health, Mode, NodeView, Role};
+    use crate::node::{Delay, Health, Mode, NodeView, Replication, Role};
 
     #[test]
     fn patterns_match_whole_texts_in_any_case() {
@@ -292,7 +301,10 @@ mod tests {
     }
 
     fn view() -> View {
-        let node = |id, role| NodeView { id: NodeId(id), weight_milli: 1000, role, health: Health::Up };
+        let node = |id, role| {
+            let replication = Replication::default();
+            NodeView { id: NodeId(id), weight_milli: 1000, role, health: Health::Up, replication }
+        };
         let nodes = [(0, Role::Primary), (1, Role::Standby), (2, Role::Standby)];
         View { epoch: 1, mode: Mode::Streaming, nodes: nodes.map(|(id, role)| node(id, role)).to_vec() }
     }
@@ -321,6 +333,21 @@ mod tests {
         assert!(half[2] > 600 && half[0] > 100 && half[1] > 100, "{half:?}");
         assert_eq!(draw("", "", "alice"), [0, 1000, 0]);
         assert!(draw("", "", "bob").iter().all(|drawn| *drawn > 250));
+    }
+
+    #[test]
+    fn a_session_whose_standby_lags_may_prefer_the_least_delayed_one() {
+        let mut view = view();
+        view.nodes[1].replication = Replication { delay: Delay::Bytes(900), lagging: true, ..Replication::default() };
+        view.nodes[2].replication.delay = Delay::Bytes(5);
+        let draw = |view: &View, prefer_lower_delay, to: &str| {
+            let policy = Policy { by_user: preferences(to).unwrap(), prefer_lower_delay, ..Policy::default() };
+            policy.balance_node(&Who { application: b"", database: b"", user: b"" }, view, 1).unwrap().0
+        };
+        assert_eq!((draw(&view, false, ".*:1"), draw(&view, true, ".*:1")), (1, 2));
+        assert_eq!((draw(&view, true, ".*:2"), draw(&view, true, ".*:primary")), (2, 0));
+        view.nodes[2].replication.lagging = true;
+        assert_eq!(draw(&view, true, ".*:1"), 1, "where all lag, it keeps its own");
     }
 
     #[test]

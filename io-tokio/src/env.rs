@@ -1,10 +1,12 @@
-//! The one seam between the program and the world: sockets, entropy and the clock. `Os` is production; the simulator
+//! The one seam between the program and the world: sockets, commands, entropy and the clock. `Os` is production; the simulator
 //! has its own. What is simulated is what is shipped.
 
+use crate::command::CommandError;
 use pgconvoy_core::time::Instant;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Where something listens.
@@ -62,6 +64,13 @@ pub trait Env: Clone + 'static {
     fn pack(&self, stream: Self::Stream) -> io::Result<Self::Parcel>;
     /// Unpacks a connection from another worker.
     fn unpack(&self, parcel: Self::Parcel) -> io::Result<Self::Stream>;
+    /// Runs a line of the shell with some arguments, for what it prints.
+    fn exec(
+        &self,
+        line: &str,
+        arguments: &[String],
+        limit: Duration,
+    ) -> impl Future<Output = Result<String, CommandError>>;
     /// Fills `bytes` with what nobody can guess.
     fn entropy(&self, bytes: &mut [u8]);
     /// The time on the monotonic clock.

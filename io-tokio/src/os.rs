@@ -1,5 +1,6 @@
 //! Production's [`Env`]: the operating system's sockets, entropy and clock.
 
+use crate::command::{self, CommandError};
 use crate::env::{Address, Env, Origin};
 use pgconvoy_core::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -221,6 +222,10 @@ impl Env for Os {
             OsParcel::Tcp(stream) => OsStream::Tcp(TcpStream::from_std(stream)?),
             OsParcel::Unix(stream) => OsStream::Unix(UnixStream::from_std(stream)?),
         })
+    }
+
+    async fn exec(&self, line: &str, arguments: &[String], limit: Duration) -> Result<String, CommandError> {
+        command::run(line, arguments, limit).await
     }
 
     fn entropy(&self, bytes: &mut [u8]) {

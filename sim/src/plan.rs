@@ -30,6 +30,8 @@ pub enum Concern {
     Proxy,
     /// A planted bug.
     Mutant,
+    /// How often servers are looked at, and how far standbys may be behind.
+    Delay,
 }
 
 /// What stands between clients and servers.
@@ -149,6 +151,10 @@ pub struct Plan {
     pub max_uses: u32,
     /// Whether reads are spread.
     pub load_balance: bool,
+    /// Time between two looks at all servers.
+    pub check_period: Duration,
+    /// How many bytes a standby may be behind to be read from; 0 for any number.
+    pub delay_threshold: u64,
     /// What goes wrong, in the order of time.
     pub faults: Vec<Planned>,
 }
@@ -182,10 +188,19 @@ impl Plan {
             life_time: rng.chance(1, 3).then(|| Duration::from_millis(1 + rng.below(500))),
             max_uses: draw(&mut rng, &[0, 0, 1, 3]),
             load_balance: rng.chance(3, 4),
+            check_period: Duration::from_secs(5),
+            delay_threshold: 0,
             faults: Vec::new(),
         };
         // A link for each session that may be served, or sessions that hold one link would wait for others'.
         plan.links = plan.links.max(plan.places);
+        let mut rng = root.fork(Concern::Delay as u64);
+        if rng.chance(1, 2) {
+            // Where bytes travel one by one, a check costs a thousand events.
+            let factor = if plan.weather.chop < 100 { 10 } else { 1 };
+            plan.check_period = Duration::from_millis(factor * draw(&mut rng, &[20, 60, 300]));
+            plan.delay_threshold = draw(&mut rng, &[0, 1, 100, 1_000]);
+        }
         plan.draw_faults(root.fork(Concern::Faults as u64));
         plan
     }
@@ -252,7 +267,8 @@ impl fmt::Debug for Plan {
         )?;
         writeln!(
             f,
-            "  {} clients x {} sessions in {:?}; {} places, {} links, life {:?}, uses {}, balance {}",
+            "  {} clients x {} sessions in {:?}; {} places, {} links, life {:?}, uses {}, balance {}, checks each {:?}, \
+             delay threshold {}",
             self.slots,
             self.sessions,
             self.duration,
@@ -260,7 +276,9 @@ impl fmt::Debug for Plan {
             self.links,
             self.life_time,
             self.max_uses,
-            self.load_balance
+            self.load_balance,
+            self.check_period,
+            self.delay_threshold
         )?;
         self.faults.iter().try_for_each(|planned| writeln!(f, "  {planned}"))
     }

@@ -287,6 +287,8 @@ pub struct Session {
     written: Option<Box<Written>>,
     /// The session has written, and so have explicit transactions of it: what that means is the operator's to say.
     has_written: bool,
+    /// The load-balance node was too far behind when the transaction began: it serves one as a whole or not at all.
+    delayed: bool,
     block_has_written: bool,
     /// The transaction may have changed the catalogue.
     reshaped: bool,
@@ -358,6 +360,7 @@ impl Session {
             wrote: false,
             written: None,
             has_written: false,
+            delayed: false,
             block_has_written: false,
             reshaped: false,
             last: Target::MAIN,

@@ -28,7 +28,7 @@ impl Session {
         Standing {
             balanced: true,
             out_of_step: balance.leaving || balance.silent_error || balance.dying,
-            delayed: false,
+            delayed: self.delayed,
             alone: self.alone,
             in_block: main.link.status != TransactionStatus::Idle,
             partner_in_block: balance.link.status != TransactionStatus::Idle,

@@ -88,6 +88,7 @@ impl Session {
         if self.transaction_status() == TransactionStatus::Idle {
             self.wrote = false;
             self.written = None;
+            self.delayed = self.ports[BALANCE].as_ref().is_some_and(|port| self.view.is_lagging(port.node));
             self.statements.transaction_over();
         }
         if self.lost_reply {

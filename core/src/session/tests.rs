@@ -37,6 +37,7 @@ impl Stage {
             weight_milli: if id == STANDBY { 1000 } else { 0 },
             role,
             health: crate::node::Health::Up,
+            replication: crate::node::Replication::default(),
         };
         let nodes = vec![node(PRIMARY, crate::node::Role::Primary), node(STANDBY, crate::node::Role::Standby)];
         let view = Arc::new(View { epoch: 1, mode: crate::node::Mode::Streaming, nodes });
@@ -72,6 +73,15 @@ impl Stage {
         self.sent(PRIMARY);
         self.sent(STANDBY);
         assert_eq!(self.heard(), "CZ");
+    }
+
+    /// The standby falls behind, or has caught up.
+    fn lag(&mut self, lagging: bool) {
+        let mut view = View::clone(&self.session.view);
+        view.epoch += 1;
+        view.nodes[1].replication.lagging = lagging;
+        self.session.handle_view(&Arc::new(view), NOW);
+        self.drain();
     }
 
     /// A read is prepared, on the standby alone.

@@ -12,7 +12,8 @@ impl Config {
     /// # Errors
     /// If a pattern or a preference cannot be understood.
     pub fn policy(&self) -> Result<Policy, String> {
-        policy(&self.load_balance, &self.redirect).map_err(|(name, why)| format!("{name}: {why}"))
+        let policy = policy(&self.load_balance, &self.redirect).map_err(|(name, why)| format!("{name}: {why}"))?;
+        Ok(Policy { prefer_lower_delay: self.streaming_check.prefer_lower_delay_standby, ..policy })
     }
 }
 
@@ -53,5 +54,6 @@ pub(super) fn policy(lists: &LoadBalance, redirect: &Redirect) -> Result<Policy,
         by_database: preferences(&redirect.database_redirect_preference_list)
             .map_err(of("database_redirect_preference_list"))?,
         by_user: preferences(&redirect.user_redirect_preference_list).map_err(of("user_redirect_preference_list"))?,
+        ..Policy::default()
     })
 }

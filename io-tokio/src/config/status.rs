@@ -29,8 +29,8 @@ pub struct NodeState {
     pub id: u16,
     /// `up`, `waiting`, `down`, `unused` or `quarantine`.
     pub status: String,
-    /// How far it is behind the primary, in bytes.
-    pub standby_delay_bytes: u64,
+    /// How far it is behind the primary: in bytes, or in microseconds if that is how delays are measured.
+    pub standby_delay: u64,
 }
 
 /// A row that shows the value of one parameter.
@@ -74,7 +74,7 @@ impl Config {
             add("backend_data_directory", directory, format!("data directory for backend #{id}"));
             let status = state.map_or("unused", |state| &state.status).to_owned();
             add("backend_status", status, format!("status of backend #{id}"));
-            let delay = state.map_or(0, |state| state.standby_delay_bytes).to_string();
+            let delay = state.map_or(0, |state| state.standby_delay).to_string();
             add("standby_delay", delay, format!("standby delay of backend #{id}"));
             add("backend_flag", settings.flag.join("|"), format!("backend #{id} flag"));
             let name = settings.application_name.clone();

@@ -218,7 +218,7 @@ fn pool_passwd_lies_beside_the_configuration() {
 fn status_rows_are_those_of_pgpool() {
     let text = "backend_hostname0='127.0.0.1'\nbackend_port0=47011\nbackend_weight0=1\nbackend_data_directory0='/pg'\n\
                 backend_hostname1='127.0.0.1'\nbackend_port1=47011\nbackend_weight1=2\nbackend_clustering_mode=raw\n";
-    let state = |id, status: &str| NodeState { id, status: status.to_owned(), standby_delay_bytes: 0 };
+    let state = |id, status: &str| NodeState { id, status: status.to_owned(), standby_delay: 0 };
     let rows = load(text).config.status_rows(&[state(0, "up"), state(1, "waiting")]);
     let shown: Vec<_> = rows.iter().map(|row| format!("{}|{}|{}", row.item, row.value, row.description)).collect();
     let mut after = 0;

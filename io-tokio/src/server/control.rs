@@ -4,11 +4,14 @@ use super::links::{connect_and_log_in, converse};
 use super::settings::{ProbeSettings, Settings};
 use super::shared::{Shared, WorkerMail};
 use super::worker::{News, Orders};
+use crate::config::{Level, LogStandbyDelay};
 use crate::env::Env;
+use crate::log::Speaker;
 use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::cluster::{Cluster, ClusterEvent, Probe};
+use pgconvoy_core::delay::{self, Reported};
 use pgconvoy_core::link::{Link, Login, Outcome};
-use pgconvoy_core::node::{Health, NodeId, NodeView, Role};
+use pgconvoy_core::node::{Delay, Health, NodeId, NodeView, Role};
 use pgconvoy_core::session::Shutdown;
 use pgconvoy_core::time::Instant;
 use std::cell::RefCell;
@@ -105,7 +108,7 @@ impl<E: Env> Control<E> {
         for remark in remarks {
             tracing::warn!("{remark}");
         }
-        self.cluster.borrow_mut().handle_settings(&settings.weights(), settings.probe.period, self.env.now());
+        self.cluster.borrow_mut().handle_settings(settings.cluster(), self.env.now());
         self.shared.set_settings(settings);
         self.drain();
         self.changed.notify_one();
@@ -137,7 +140,16 @@ impl<E: Env> Control<E> {
                         control.changed.notify_one();
                     });
                 }
-                Some(ClusterEvent::View(view)) => {
+                Some(ClusterEvent::Command(standbys)) => {
+                    let control = Rc::clone(self);
+                    spawn_local(async move {
+                        let delays = control.ask_command(&standbys).await;
+                        control.cluster.borrow_mut().handle_reported(&delays);
+                        control.drain();
+                    });
+                }
+                Some(ClusterEvent::Measured { standby, primary }) => self.log_delay(&standby, primary),
+                Some(ClusterEvent::View(view) | ClusterEvent::Figures(view)) => {
                     self.orders.send_modify(|orders| orders.view = view);
                 }
                 Some(ClusterEvent::Changed(node)) => {
@@ -161,6 +173,89 @@ impl<E: Env> Control<E> {
             Health::Down => tracing::warn!("backend {id} ({host}:{port}, {role}) cannot be reached"),
             _ => tracing::info!("backend {id} ({host}:{port}) is up, role {role}"),
         }
+    }
+
+    /// Logs how far a standby is behind, in pgpool's words, if the operator wants to know (`log_standby_delay`).
+    fn log_delay(&self, standby: &NodeView, primary: NodeId) {
+        let settings = self.shared.settings();
+        let (delay, lagging) = (standby.replication.delay, standby.replication.lagging);
+        let wanted = match settings.config.logging.log_standby_delay {
+            LogStandbyDelay::Always => !matches!(delay, Delay::Bytes(0) | Delay::Time(Duration::ZERO)),
+            LogStandbyDelay::IfOverThreshold => lagging,
+            LogStandbyDelay::None => false,
+        };
+        if !wanted {
+            return;
+        }
+        let node = standby.id;
+        match delay {
+            Delay::Bytes(bytes) => speaker().say(
+                Level::Log,
+                format_args!(
+                    "Replication of node:{node} is behind {bytes} bytes from the primary server (node:{primary})"
+                ),
+            ),
+            Delay::Time(time) => {
+                let by_command = !settings.config.streaming_check.replication_delay_source_cmd.is_empty();
+                let (seconds, micros) = (time.as_secs(), time.subsec_micros());
+                let source = if by_command { " [external command]" } else { "" };
+                speaker().say(
+                    Level::Log,
+                    format_args!(
+                        "Replication of node: {node} is behind {seconds}.{micros:06} second(s) from the primary server \
+                         (node: {primary}){source}"
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Runs `replication_delay_source_cmd` and reads what it says of these standbys.
+    async fn ask_command(&self, standbys: &[NodeId]) -> Vec<(NodeId, Duration)> {
+        let settings = self.shared.settings();
+        let check = &settings.config.streaming_check;
+        let line = &check.replication_delay_source_cmd;
+        if line.is_empty() {
+            // The configuration has been read again meanwhile.
+            return Vec::new();
+        }
+        let name =
+            |node: &NodeId| settings.backend(*node).map(|backend| format!("{}:{}", backend.hostname, backend.port));
+        let names: Vec<String> = standbys.iter().filter_map(name).collect();
+        let speaker = speaker();
+        let whole = format!("{line} {}", names.join(" "));
+        speaker.say(Level::Debug1, format_args!("executing replication delay command: {whole}"));
+        let output = match self.env.exec(line, &names, check.replication_delay_source_timeout).await {
+            Ok(output) => output,
+            Err(error) => {
+                speaker.say(Level::Error, format_args!("replication delay command {error}: {whole}"));
+                return Vec::new();
+            }
+        };
+        let (reported, remark) = delay::parse_command(&output, names.len());
+        if let Some(remark) = remark {
+            speaker.say(Level::Warning, format_args!("{remark}"));
+        }
+        let mut delays = Vec::new();
+        for (node, reported) in standbys.iter().zip(reported) {
+            match reported {
+                Reported::Delay(delay) => delays.push((*node, delay)),
+                Reported::Down => speaker.say(
+                    Level::Log,
+                    format_args!(
+                        "node {node} reported as down by external command (delay -1), relying on health check for \
+                         failover decision"
+                    ),
+                ),
+                Reported::Wrong(word) => {
+                    speaker.say(
+                        Level::Warning,
+                        format_args!("invalid delay value '{word}' for node {node}, keeping the last"),
+                    );
+                }
+            }
+        }
+        delays
     }
 
     async fn probe(&self, node: NodeId) -> Probe {
@@ -189,12 +284,23 @@ impl<E: Env> Control<E> {
                 Probe::Alive
             }
             Ok((mut link, mut stream)) => {
-                link.ask("SELECT pg_catalog.pg_is_in_recovery()");
-                converse(&mut link, &mut stream, &self.keys).await;
+                for question in [delay::QUESTION, delay::PLAIN_QUESTION] {
+                    link.ask(question);
+                    converse(&mut link, &mut stream, &self.keys).await;
+                    if !matches!(link.outcome(), Outcome::Ready) || link.answer().is_some() {
+                        break;
+                    }
+                    tracing::debug!("backend {node} does not answer: {question}");
+                }
                 verdict(&link)
             }
         }
     }
+}
+
+/// Who speaks of delays, as in pgpool-II.
+fn speaker() -> Speaker {
+    Speaker::worker("sr_check_worker", std::process::id())
 }
 
 /// As whom nodes are asked; `None` if nobody is named for it.
@@ -209,10 +315,8 @@ fn login(probe: &ProbeSettings) -> Option<Arc<Login>> {
 }
 
 fn verdict(link: &Link) -> Probe {
-    match (link.outcome(), link.answer()) {
-        (Outcome::Ready, Some(b"t")) => Probe::Answered { standby: true },
-        (Outcome::Ready, Some(b"f")) => Probe::Answered { standby: false },
-        (Outcome::Ready, _) => Probe::Alive,
+    match link.outcome() {
+        Outcome::Ready => Probe::of(link.answer()),
         _ => Probe::Unreachable,
     }
 }

@@ -186,7 +186,7 @@ type Started<E> = (Rc<Control<E>>, watch::Receiver<Orders>, mpsc::UnboundedSende
 
 fn start_control<E: Env>(env: &E, shared: &Arc<Shared<E::Parcel>>) -> Started<E> {
     let settings = shared.settings();
-    let cluster = Cluster::new(settings.mode, &settings.weights(), settings.probe.period, env.now());
+    let cluster = Cluster::new(settings.mode, settings.cluster(), env.now());
     let first = Orders { view: Arc::clone(cluster.view()), shutdown: None };
     let (orders, receiver) = watch::channel(first);
     let (news, heard) = mpsc::unbounded_channel();

@@ -5,6 +5,8 @@ use crate::config::{ClusteringMode, Config, RelcacheQueryTarget};
 use crate::env::Address;
 use pgconvoy_core::auth::Secret;
 use pgconvoy_core::auth::passwd::{Credential, PasswordFile};
+use pgconvoy_core::cluster;
+use pgconvoy_core::delay::DelayRules;
 use pgconvoy_core::node::{Mode, NodeId};
 use pgconvoy_core::pool::PoolSettings;
 use pgconvoy_core::session::Setup;
@@ -25,6 +27,8 @@ pub struct BackendSettings {
     pub address: Address,
     /// Its share of reads, in thousandths.
     pub weight_milli: u64,
+    /// What the primary knows it by (`backend_application_nameN`).
+    pub application_name: String,
 }
 
 impl std::fmt::Display for BackendSettings {
@@ -42,7 +46,7 @@ pub struct ProbeSettings {
     pub database: String,
     /// The password, if one is known.
     pub password: Option<Secret>,
-    /// Time between two probes of a node that is well.
+    /// Time between two probes of a node that is well (`sr_check_period`).
     pub period: Duration,
 }
 
@@ -107,6 +111,7 @@ impl Settings {
                 remarks.push(format!("{running} becomes {}:{} only after a restart", read.hostname, read.port));
             }
             running.weight_milli = read.weight_milli;
+            running.application_name.clone_from(&read.application_name);
         }
         for running in &mut config.backends {
             if let Some(read) = new.config.backends.iter().find(|read| read.id == running.id) {
@@ -124,9 +129,23 @@ impl Settings {
         self.backends.iter().find(|backend| backend.id == id)
     }
 
-    /// Number and weight of each backend.
-    pub(super) fn weights(&self) -> Vec<(NodeId, u64)> {
-        self.backends.iter().map(|backend| (backend.id, backend.weight_milli)).collect()
+    /// What the cluster needs to know.
+    pub(super) fn cluster(&self) -> cluster::Settings {
+        let check = &self.config.streaming_check;
+        let member = |backend: &BackendSettings| cluster::Member {
+            id: backend.id,
+            weight_milli: backend.weight_milli,
+            application_name: backend.application_name.clone(),
+        };
+        cluster::Settings {
+            nodes: self.backends.iter().map(member).collect(),
+            period: self.probe.period,
+            delay: DelayRules {
+                threshold_bytes: check.delay_threshold,
+                threshold: check.delay_threshold_by_time,
+                by_command: !check.replication_delay_source_cmd.is_empty(),
+            },
+        }
     }
 
     /// Takes what the server needs out of a configuration. Reads `pool_passwd`.
@@ -247,5 +266,6 @@ fn backend(backend: &crate::config::Backend) -> Result<BackendSettings, ServerEr
         port: settings.port,
         address,
         weight_milli: (settings.weight * 1000.0).round() as u64,
+        application_name: settings.application_name.clone(),
     })
 }

@@ -2,10 +2,10 @@
 
 use super::shared::{LinkInfo, SessionId, SessionInfo, Shared, WorkerMail};
 use pgconvoy_core::link::Login;
-use pgconvoy_core::node::{Health, Mode, Role, View};
+use pgconvoy_core::node::{Delay, Health, Mode, Role, View};
 use pgconvoy_core::sql::PoolReport;
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
 /// The release of pgpool-II whose tables and tools pgconvoy answers.
@@ -55,6 +55,17 @@ fn words(view: &View, id: pgconvoy_core::node::NodeId) -> (&'static str, &'stati
     (status, role, pg_role)
 }
 
+/// A delay, as `SHOW pool_nodes` shows it.
+fn delay(delay: Delay) -> String {
+    match delay {
+        Delay::Bytes(bytes) => bytes.to_string(),
+        Delay::Time(time) => {
+            let unit = if time < Duration::from_secs(2) { "second" } else { "seconds" };
+            format!("{}.{:06} {unit}", time.as_secs(), time.subsec_micros())
+        }
+    }
+}
+
 /// Database and role, as they are shown.
 fn names(login: &Login) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -66,8 +77,10 @@ fn nodes<P>(shared: &Shared<P>, view: &View, asker: SessionId) -> Rows {
     let settings = shared.settings();
     let total: u64 = settings.backends.iter().map(|backend| backend.weight_milli).sum();
     let changed = shared.status_changes();
+    let unasked = settings.probe.period.is_zero();
     let row = |backend: &super::settings::BackendSettings| {
         let (status, role, pg_role) = words(view, backend.id);
+        let replication = view.node(backend.id).map(|node| node.replication.clone()).unwrap_or_default();
         let weight = if total == 0 { 0.0 } else { backend.weight_milli as f64 / total as f64 };
         let pg_status = if status == "waiting" { "unknown" } else { status };
         vec![
@@ -78,12 +91,12 @@ fn nodes<P>(shared: &Shared<P>, view: &View, asker: SessionId) -> Rows {
             pg_status.into(),
             format!("{weight:.6}"),
             role.into(),
-            pg_role.into(),
+            if unasked { "unknown" } else { pg_role }.into(),
             shared.selects(backend.id).to_string(),
             (balance == Some(backend.id)).to_string(),
-            "0".into(),
-            String::new(),
-            String::new(),
+            delay(replication.delay),
+            replication.state,
+            replication.sync_state,
             crate::clock::local(changed.get(&backend.id).copied().unwrap_or(shared.started)),
         ]
     };
@@ -94,7 +107,10 @@ fn status<P>(shared: &Shared<P>, view: &View) -> Rows {
     let state = |backend: &super::settings::BackendSettings| crate::config::NodeState {
         id: backend.id.0.into(),
         status: words(view, backend.id).0.into(),
-        standby_delay_bytes: 0,
+        standby_delay: view.node(backend.id).map_or(0, |node| match node.replication.delay {
+            Delay::Bytes(bytes) => bytes,
+            Delay::Time(time) => u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+        }),
     };
     let settings = shared.settings();
     let states: Vec<_> = settings.backends.iter().map(state).collect();

@@ -6,6 +6,7 @@ use super::settings::Settings;
 use super::shared::Shared;
 use super::worker::{Orders, Worker};
 use super::worker_count;
+use crate::command::CommandError;
 use crate::config::Config;
 use crate::env::{Address, Env, Origin};
 use pgconvoy_core::cluster::Cluster;
@@ -21,6 +22,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, yield_now};
@@ -122,7 +124,8 @@ fn a_reload_takes_new_weights_and_leaves_the_servers_as_they_are() {
             "backend 1 (b:5432) leaves only after a restart",
         ]
     );
-    assert_eq!(now.weights(), [(N0, 4000), (NodeId(1), 1000)]);
+    let weights: Vec<_> = now.cluster().nodes.iter().map(|node| (node.id, node.weight_milli)).collect();
+    assert_eq!(weights, [(N0, 4000), (NodeId(1), 1000)]);
     assert!(now.backends.iter().zip(&running.backends).all(|(now, then)| now.address == then.address));
     assert!(now.log_connections);
     let shown = |item: &str| now.config.status_rows(&[]).into_iter().find(|row| row.item == item).map(|row| row.value);
@@ -153,7 +156,7 @@ fn settings() -> Settings {
 
 fn worker(world: &World) -> Rc<Worker<World>> {
     let settings = settings();
-    let cluster = Cluster::new(settings.mode, &[(N0, 1000)], settings.probe.period, Instant::ZERO);
+    let cluster = Cluster::new(settings.mode, settings.cluster(), Instant::ZERO);
     let orders = Orders { view: Arc::clone(cluster.view()), shutdown: None };
     let shared = Shared::new(settings, vec![mpsc::unbounded_channel().0]);
     Worker::new(world.clone(), 0, shared, orders, mpsc::unbounded_channel().0)
@@ -230,6 +233,10 @@ impl Env for World {
 
     fn unpack(&self, parcel: Infallible) -> io::Result<Socket> {
         match parcel {}
+    }
+
+    async fn exec(&self, _: &str, _: &[String], _: Duration) -> Result<String, CommandError> {
+        Err(CommandError::Failed(1))
     }
 
     fn entropy(&self, bytes: &mut [u8]) {

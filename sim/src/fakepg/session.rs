@@ -147,6 +147,12 @@ impl Session {
                 let first = catalog::answer(text);
                 Ok(Step::Rows("SELECT", Cursor { first, second: Second::None, next: 1, end: 1 }, None))
             }
+            Statement::Delay => {
+                shared.storage.advance(now);
+                let standby = if shared.storage.recovery() == Recovery::Primary { "f" } else { "t" };
+                let first = Bytes::from(format!("{standby}\u{1f}{}", shared.storage.lsn()));
+                Ok(Step::Rows("SELECT", Cursor { first, second: Second::None, next: 1, end: 1 }, None))
+            }
             Statement::Select(select) => self.select(select, parameters, shared, now),
             Statement::Write { key, change, returning } => self.write(*key, *change, *returning, parameters, shared),
             Statement::CopyIn { refused } => {

@@ -121,6 +121,8 @@ pub enum Statement<'a> {
     Select(Select<'a>),
     /// A question about the system catalogue.
     Catalog(&'a [u8]),
+    /// What a node is asked about itself ([`pgconvoy_core::delay::QUESTION`]).
+    Delay,
     /// INSERT, UPDATE, DELETE, with `RETURNING x` if wanted.
     Write { key: Operand<'a>, change: Change<'a>, returning: Option<Operand<'a>> },
     /// `COPY kv FROM STDIN`: lines of key, tab, value. Refused once it has begun if it is not a table.
@@ -139,7 +141,7 @@ impl Statement<'_> {
     pub fn columns(&self) -> Option<usize> {
         match self {
             Self::Select(select) => Some(select.columns()),
-            Self::Show(_) | Self::Catalog(_) | Self::Write { returning: Some(_), .. } => Some(1),
+            Self::Show(_) | Self::Catalog(_) | Self::Delay | Self::Write { returning: Some(_), .. } => Some(1),
             Self::Fetch { .. } => Some(2),
             _ => None,
         }
@@ -180,6 +182,9 @@ pub fn parameters(text: &[u8]) -> usize {
 pub fn parse(text: &[u8]) -> Result<Statement<'_>, SyntaxError> {
     if catalog::is_question(text) {
         return Ok(Statement::Catalog(text));
+    }
+    if text == pgconvoy_core::delay::QUESTION.as_bytes() {
+        return Ok(Statement::Delay);
     }
     let mut s = Scanner(text);
     let Some(first) = s.next() else { return Ok(Statement::Empty) };

@@ -2,7 +2,8 @@
 
 use super::stream::ChopStream;
 use pgconvoy_core::rng::Rng;
-use pgconvoy_core::time::Instant;
+use pgconvoy_core::time::{Duration, Instant};
+use pgconvoy_io::command::CommandError;
 use pgconvoy_io::env::{Address, Env, Origin};
 use std::cell::RefCell;
 use std::io;
@@ -32,7 +33,7 @@ impl Turmoil {
 }
 
 fn elsewhere() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "the simulated world has one worker and no Unix sockets")
+    io::Error::new(io::ErrorKind::Unsupported, "the simulated world has one worker, no Unix sockets and no shell")
 }
 
 impl Env for Turmoil {
@@ -79,6 +80,10 @@ impl Env for Turmoil {
 
     fn unpack(&self, parcel: Self::Parcel) -> io::Result<ChopStream> {
         match parcel {}
+    }
+
+    async fn exec(&self, _: &str, _: &[String], _: Duration) -> Result<String, CommandError> {
+        Err(elsewhere().into())
     }
 
     fn entropy(&self, bytes: &mut [u8]) {

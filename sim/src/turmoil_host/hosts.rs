@@ -225,8 +225,12 @@ pub async fn proxy(plan: Plan) -> turmoil::Result {
     Ok(())
 }
 
+/// Shortest time between two checks: each is a login, in steps of the simulated network.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(50);
+
 fn settings(plan: &Plan) -> Settings {
-    let text = "backend_hostname0 = 'pg0'\nbackend_port0 = 5432\n".to_owned();
+    let threshold = plan.delay_threshold;
+    let text = format!("backend_hostname0 = 'pg0'\nbackend_port0 = 5432\ndelay_threshold = {threshold}\n");
     let read = Config::parse(Path::new("simulated.conf"), text);
     let config = read.unwrap_or_else(|errors| panic!("the simulated configuration is wrong: {errors:?}")).config;
     let password = String::from_utf8_lossy(plan.password.expose()).into_owned();
@@ -238,6 +242,7 @@ fn settings(plan: &Plan) -> Settings {
         port: PORT,
         address: Address::Tcp(format!("pg{node}"), PORT),
         weight_milli: 1000,
+        application_name: String::new(),
     };
     Settings {
         session: Arc::new(Setup {
@@ -261,7 +266,7 @@ fn settings(plan: &Plan) -> Settings {
             user: "probe".to_owned(),
             database: "postgres".to_owned(),
             password: Some(plan.password.clone()),
-            period: Duration::from_secs(5),
+            period: plan.check_period.max(SHORTEST_PERIOD),
         },
         workers: 1,
         catalog: (256, std::time::Duration::ZERO),

@@ -66,6 +66,7 @@ marks! {
     ErrandOverdue "F25: a login or a wash took too long",
     CancelOverdue "F17: a cancel request was not delivered in time",
     ViewChanged "the cluster's view changed",
+    StandbyLags "F38: a standby was found to lag",
     // What the plan does.
     Cut "F33: a connection was cut",
     Held "a connection was held",

@@ -6,6 +6,7 @@ use super::mark::Mark;
 use super::net::PipeId;
 use crate::fakepg::{HandOut, Observation};
 use crate::frame;
+use pgconvoy_core::delay::QUESTION;
 use std::collections::BTreeMap;
 
 /// What is known of one client session.
@@ -30,7 +31,7 @@ struct Traffic {
 }
 
 /// What may be sent to a server that no client has sent.
-const INSERTIONS: [&str; 4] = ["ABORT", "ROLLBACK", "DISCARD ALL", "SELECT pg_catalog.pg_is_in_recovery()"];
+const INSERTIONS: [&str; 4] = ["ABORT", "ROLLBACK", "DISCARD ALL", QUESTION];
 
 /// Makes a transaction fail that has failed elsewhere, as a Query or in a Parse.
 const ABORT_BLOCK: &str = "'pgconvoy aborts this transaction block because it failed on another node'";

@@ -5,7 +5,7 @@ use crate::auth::Secret;
 use crate::auth::passwd::PasswordFile;
 use crate::auth::scram::KeyCache;
 use crate::catalog::Catalog;
-use crate::node::{NodeView, View};
+use crate::node::{NodeView, Replication, View};
 use crate::session::tests::{drained, kinds};
 use crate::session::{Peer, Secrets, Setup};
 use alloc::rc::Rc;
@@ -145,7 +145,10 @@ impl Stage {
 
     /// The same, with this text in `pool_passwd`.
     fn with_passwords(standby: bool, passwords: &str) -> Self {
-        let node = |id, role| NodeView { id, weight_milli: u64::from(id == STANDBY) * 1000, role, health: Health::Up };
+        let node = |id, role| {
+            let (health, replication) = (Health::Up, Replication::default());
+            NodeView { id, weight_milli: u64::from(id == STANDBY) * 1000, role, health, replication }
+        };
         let mut nodes = vec![node(PRIMARY, Role::Primary)];
         nodes.extend(standby.then(|| node(STANDBY, Role::Standby)));
         let view = Arc::new(View { epoch: 1, mode: Mode::Streaming, nodes });

@@ -134,3 +134,44 @@ fn whoever_drops_a_database_claims_it_each_time() {
     }
     assert_eq!(stage.claimed, [&b"Shop"[..]; 3].map(Box::from));
 }
+
+#[test]
+fn reads_leave_a_standby_that_lags_between_two_transactions_and_come_back() {
+    let mut stage = Stage::paired();
+    let read = |stage: &mut Stage, on: NodeId, status: u8| {
+        stage.client(&query("SELECT 1"));
+        let sent = (stage.sent(PRIMARY), stage.sent(STANDBY));
+        stage.node(on, &[complete("SELECT 1"), ready(status)].concat());
+        sent
+    };
+    stage.lag(true);
+    assert_eq!(read(&mut stage, PRIMARY, b'I'), ("Q".into(), "".into()));
+    stage.lag(false);
+    assert_eq!(read(&mut stage, STANDBY, b'I'), ("".into(), "Q".into()));
+    stage.heard();
+    stage.begin();
+    stage.lag(true);
+    assert_eq!(read(&mut stage, STANDBY, b'T'), ("".into(), "Q".into()), "a block reads from one node to its end");
+    stage.client(&query("COMMIT"));
+    for node in [PRIMARY, STANDBY] {
+        stage.node(node, &[complete("COMMIT"), ready(b'I')].concat());
+        stage.sent(node);
+    }
+    assert_eq!(read(&mut stage, PRIMARY, b'I'), ("Q".into(), "".into()));
+}
+
+#[test]
+fn a_batch_stays_where_it_began_whatever_becomes_of_the_delay() {
+    for lagging in [false, true] {
+        let mut stage = Stage::paired();
+        stage.lag(lagging);
+        let node = if lagging { PRIMARY } else { STANDBY };
+        stage.client(&[parse("", "SELECT 1"), message(frontend::FLUSH, b"")].concat());
+        stage.node(node, &bare(b'1'));
+        stage.lag(!lagging);
+        stage.client(&[bind("", ""), execute(""), sync()].concat());
+        assert_eq!(stage.sent(node), "PHBES", "lagging: {lagging}");
+        stage.node(node, &[bare(b'2'), complete("SELECT 1"), ready(b'I')].concat());
+        assert_eq!(stage.heard(), "12CZ");
+    }
+}

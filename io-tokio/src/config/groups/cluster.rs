@@ -30,11 +30,11 @@ settings! {
         sr_check_user: String = TEXT, "", Reload, "3.1.0", Now, "The user who checks.";
         sr_check_password: String = TEXT, "", Reload, "3.1.0", Now, "The password of that user; if empty, pool_passwd is asked.";
         sr_check_database: String = TEXT, "postgres", Reload, "3.5.0", Now, "The database to connect to for a check.";
-        delay_threshold: u64 = LARGE_BYTES, "0", Reload, "3.0.0", Later, "The delay in bytes beyond which a standby gets no reads; 0 for none.";
-        delay_threshold_by_time: Duration = MILLISECONDS, "0", Reload, "4.4.0", Later, "The same as a time; it wins over delay_threshold.";
-        prefer_lower_delay_standby: bool = BOOL, "off", Reload, "4.3.0", Later, "Reads from the least delayed standby rather than the primary when a standby is too far behind.";
-        replication_delay_source_cmd: String = TEXT, "", Reload, "4.8dev", Later, "The command that prints the delays in place of PostgreSQL's own figures.";
-        replication_delay_source_timeout: Duration = Kind::Int { min: 1, max: 3600, unit: Unit::Seconds }, "10", Reload, "4.8dev", Later, "The longest time that command may take.";
+        delay_threshold: u64 = LARGE_BYTES, "0", Reload, "3.0.0", Now, "The delay in bytes beyond which a standby gets no reads; 0 for none.";
+        delay_threshold_by_time: Duration = MILLISECONDS, "0", Reload, "4.4.0", Now, "The same as a time; it wins over delay_threshold.";
+        prefer_lower_delay_standby: bool = BOOL, "off", Reload, "4.3.0", Now, "Reads from the least delayed standby rather than the primary when a standby is too far behind.";
+        replication_delay_source_cmd: String = TEXT, "", Reload, "4.8dev", Now, "The command that prints the delays in place of PostgreSQL's own figures.";
+        replication_delay_source_timeout: Duration = Kind::Int { min: 1, max: 3600, unit: Unit::Seconds }, "10", Reload, "4.8dev", Now, "The longest time that command may take.";
     }
 }
 

@@ -20,7 +20,7 @@ settings! {
         notice_per_node_statement: bool = BOOL, "off", Session, "4.5.0", Now, "Sends the same to the client as a notice.";
         log_client_messages: bool = BOOL, "off", Session, "4.0.0", Now, "Logs each protocol message of a client.";
         log_backend_messages: LogBackendMessages = Kind::Word(LogBackendMessages::WORDS), "none", Session, "4.6.0", Later, "Logs the protocol messages of backends.";
-        log_standby_delay: LogStandbyDelay = Kind::Word(LogStandbyDelay::WORDS), "if_over_threshold", Reload, "3.0.0", Later, "When the delay of a standby is logged.";
+        log_standby_delay: LogStandbyDelay = Kind::Word(LogStandbyDelay::WORDS), "if_over_threshold", Reload, "3.0.0", Now, "When the delay of a standby is logged.";
         syslog_facility: SyslogFacility = Kind::Word(SyslogFacility::WORDS), "LOCAL0", Reload, "3.1.0", Later, "The facility towards syslog.";
         syslog_ident: String = TEXT, "pgpool", Reload, "3.1.0", Later, "The name towards syslog.";
         logging_collector: bool = BOOL, "off", Init, "4.2.0", Later, "Writes the log to files that are rotated.";

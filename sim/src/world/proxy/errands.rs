@@ -6,6 +6,7 @@ use crate::world::mark::Mark;
 use crate::world::net::{Arrival, Owner, PipeId, Side};
 use crate::world::{Event, World};
 use pgconvoy_core::cluster::Probe;
+use pgconvoy_core::delay::QUESTION;
 use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, RESET_TIMEOUT_MS};
 use pgconvoy_core::link::{Link, Login, Outcome, Refused};
 use pgconvoy_core::node::NodeId;
@@ -308,17 +309,15 @@ impl World {
             }
             Some(Errand::Wash { link, .. }) => self.give_back(*link, pipe, done.is_ok()),
             Some(Errand::Probe { mut link, asked: false, deadline }) if done.is_ok() => {
-                link.ask("SELECT pg_catalog.pg_is_in_recovery()");
+                link.ask(QUESTION);
                 self.proxy.errands.insert(pipe, Errand::Probe { link, asked: true, deadline });
                 self.converse(pipe);
             }
             Some(Errand::Probe { link, .. }) => {
-                let found = match (done, link.answer()) {
-                    (Ok(()), Some(b"t")) => Probe::Answered { standby: true },
-                    (Ok(()), Some(b"f")) => Probe::Answered { standby: false },
-                    (Ok(()), _) => Probe::Alive,
-                    (Err(refused), _) if refused.unreachable => Probe::Unreachable,
-                    (Err(_), _) => Probe::Alive,
+                let found = match done {
+                    Ok(()) => Probe::of(link.answer()),
+                    Err(refused) if refused.unreachable => Probe::Unreachable,
+                    Err(_) => Probe::Alive,
                 };
                 let node = link.node;
                 self.close_errand(pipe);

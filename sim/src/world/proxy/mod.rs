@@ -17,7 +17,8 @@ use pgconvoy_core::auth::Secret;
 use pgconvoy_core::auth::passwd::PasswordFile;
 use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::catalog::Catalog;
-use pgconvoy_core::cluster::{Cluster, ClusterEvent};
+use pgconvoy_core::cluster::{self, Cluster, ClusterEvent, Member};
+use pgconvoy_core::delay::DelayRules;
 use pgconvoy_core::gate::Gate;
 use pgconvoy_core::link::{Link, Login, Refused};
 use pgconvoy_core::node::{Mode, NodeId, View};
@@ -110,7 +111,12 @@ impl Proxy {
             salt_seed: [7; 32],
             ..Setup::default()
         };
-        let nodes: Vec<_> = (0..plan.nodes).map(|node| (NodeId(node), 1000)).collect();
+        let member = |node| Member { id: NodeId(node), weight_milli: 1000, application_name: String::new() };
+        let settings = cluster::Settings {
+            nodes: (0..plan.nodes).map(member).collect(),
+            period: plan.check_period,
+            delay: DelayRules { threshold_bytes: plan.delay_threshold, ..DelayRules::default() },
+        };
         let mode = if plan.nodes == 1 { Mode::Raw } else { Mode::Streaming };
         let pool = PoolSettings { keep: true, life_time: plan.life_time, max_uses: plan.max_uses };
         let probe_login = Login {
@@ -122,7 +128,7 @@ impl Proxy {
         Self {
             gate: Gate::new(plan.places, 0, PATIENCE),
             pool: Pool::new(pool),
-            cluster: Cluster::new(mode, &nodes, Duration::from_secs(5), Instant::ZERO),
+            cluster: Cluster::new(mode, settings, Instant::ZERO),
             seats: BTreeMap::new(),
             fronts: BTreeMap::new(),
             errands: BTreeMap::new(),
@@ -259,7 +265,14 @@ impl World {
                         self.proxy.mail.push_back((session, Mail::View(Arc::clone(&view))));
                     }
                 }
-                ClusterEvent::Changed(_) => {}
+                ClusterEvent::Measured { standby, .. } => {
+                    if standby.replication.lagging {
+                        self.mark(Mark::StandbyLags);
+                    }
+                }
+                ClusterEvent::Command(_) => unreachable!("no command is configured"),
+                // New sessions look at the cluster itself.
+                ClusterEvent::Figures(_) | ClusterEvent::Changed(_) => {}
             }
         }
     }
