@@ -17,7 +17,7 @@ use crate::policy::FunctionList;
 use crate::sql::{Dialect, Name, Reason, UseKind, Uses};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use hidden::{Hidden, names_with_query};
 use question::Whole;
@@ -177,8 +177,8 @@ impl Catalog {
         let known = self.databases.get(subject.database).unwrap_or(&none);
         let check_unlogged = subject.check_unlogged;
         let verdict = Judgement::Anywhere;
-        let mut judge =
-            Judge { catalog: self, known, now, check_unlogged, functions: subject.functions, question, verdict };
+        let (functions, seen) = (subject.functions, BTreeSet::new());
+        let mut judge = Judge { catalog: self, known, now, check_unlogged, functions, question, verdict, seen };
         judge.whole();
         judge.text(subject.text, subject.uses, 0);
         let verdict = judge.verdict;
@@ -225,6 +225,8 @@ struct Judge<'c, 'q> {
     functions: &'q FunctionList,
     question: &'q mut Question,
     verdict: Judgement,
+    /// What was found behind the names so far: a text is judged once, however often and from wherever it is used.
+    seen: BTreeSet<*const Hidden>,
 }
 
 impl<'c> Judge<'c, '_> {
@@ -260,7 +262,8 @@ impl<'c> Judge<'c, '_> {
                     let with_query = schema.is_none() && names_with_query(text, uses, name);
                     self.relation(schema, name, with_query, depth);
                 }
-                UseKind::Member => self.member(name),
+                UseKind::Member => self.part(name, |whole| &whole.row_functions),
+                UseKind::Field => self.part(name, |whole| &whole.value_functions),
                 UseKind::With | UseKind::Written => {}
             }
         }
@@ -268,6 +271,9 @@ impl<'c> Judge<'c, '_> {
 
     /// What runs behind a name. `reason` is told if a function in it may write.
     fn hidden(&mut self, hidden: &'c Hidden, reason: Reason, depth: usize) {
+        if !self.seen.insert(core::ptr::from_ref(hidden)) {
+            return;
+        }
         match hidden.barred() {
             None => {}
             Some(answer @ (Reason::Catalog | Reason::PrimaryAnswer)) => return self.bar(answer, false),
@@ -292,6 +298,9 @@ impl<'c> Judge<'c, '_> {
                 self.bar(Reason::UnknownFunction, true);
             }
             return;
+        }
+        if runs_sql(folded) {
+            return self.bar(Reason::UnknownFunction, true);
         }
         let fresh = |known: &&'c Known<Function>| self.catalog.is_fresh(known.since, self.now);
         let Some(known) = self.known.functions.get(folded).filter(fresh) else {
@@ -354,12 +363,16 @@ impl<'c> Judge<'c, '_> {
         }
     }
 
-    fn member(&mut self, name: Name<'_>) {
+    /// A part of something, which is barred if it can be one of these functions.
+    fn part(&mut self, name: Name<'_>, functions: impl Fn(&Whole) -> &BTreeSet<Box<[u8]>>) {
         if let Some((_, whole)) = &self.known.whole
-            && !whole.row_functions.is_empty()
-            && whole.row_functions.iter().any(|function| name.bytes().eq(function.iter().copied()))
+            && !functions(whole).is_empty()
         {
-            self.bar(Reason::UnknownFunction, true);
+            let mut buffer = [0; 64];
+            let folded = name.fold_into(&mut buffer);
+            if folded.is_none_or(|name| functions(whole).contains(name)) {
+                self.bar(Reason::UnknownFunction, true);
+            }
         }
     }
 }
@@ -367,4 +380,12 @@ impl<'c> Judge<'c, '_> {
 /// What looks like a call and is none: PostgreSQL's grammar makes something else of it.
 fn is_notation(name: &[u8]) -> bool {
     matches!(name, b"extract" | b"position" | b"overlay" | b"substring" | b"trim" | b"normalize" | b"collation")
+}
+
+/// Functions that are called stable but run SQL: PostgreSQL's own that read relations by name, which may be views, and those
+/// of its modules tablefunc and xml2 that are given a query.
+fn runs_sql(name: &[u8]) -> bool {
+    let exported = name.strip_suffix(b"_and_xmlschema").unwrap_or(name);
+    matches!(exported, b"table_to_xml" | b"schema_to_xml" | b"database_to_xml")
+        || matches!(name, b"connectby" | b"crosstab" | b"crosstab2" | b"crosstab3" | b"crosstab4" | b"xpath_table")
 }

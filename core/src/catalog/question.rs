@@ -45,6 +45,8 @@ pub(super) struct Whole {
     pub volatile_notation: bool,
     /// Volatile functions that can be called as `row.function`.
     pub row_functions: BTreeSet<Box<[u8]>>,
+    /// Volatile functions that can be called as `(value).function`, PostgreSQL's own among them.
+    pub value_functions: BTreeSet<Box<[u8]>>,
     /// What the constraints of domains check.
     pub domains: Option<Hidden>,
 }
@@ -98,6 +100,9 @@ impl Question {
                 b"d" => answer.whole.as_mut()?.domains = Some(Hidden::new(field()?, dialect)),
                 b"m" => {
                     answer.whole.as_mut()?.row_functions.insert(field()?.into());
+                }
+                b"n" => {
+                    answer.whole.as_mut()?.value_functions.insert(field()?.into());
                 }
                 b"f" => {
                     let at = number(field()?).filter(|at| *at < self.functions.len())?;
@@ -161,6 +166,7 @@ const PREAMBLE: &[u8] = b"SET LOCAL statement_timeout = 2000; SET LOCAL lock_tim
     SET LOCAL search_path = ''; \
     SELECT pg_catalog.string_agg(line, pg_catalog.chr(30)) FROM (";
 
+/// What a row is given to may take it as a domain over its type, or by an implicit cast.
 /// 16384 is the first number of an object that is not PostgreSQL's own (`FirstNormalObjectId`).
 const WHOLE: &str = "\
     SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'w', (
@@ -170,17 +176,23 @@ const WHOLE: &str = "\
             WHERE c.oid >= 16384 AND p.provolatile = 'v')
         OR EXISTS (SELECT 1 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p
             ON p.oid = ANY (ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend]::pg_catalog.oid[])
-            WHERE t.oid >= 16384 AND p.oid >= 16384 AND p.provolatile = 'v'))::pg_catalog.text) AS line
+            WHERE t.oid >= 16384 AND p.oid >= 16384 AND p.provolatile = 'v')
+        OR EXISTS (SELECT 1 FROM pg_catalog.pg_amproc a JOIN pg_catalog.pg_proc p ON p.oid = a.amproc::pg_catalog.oid
+            WHERE a.oid >= 16384 AND p.provolatile = 'v'))::pg_catalog.text) AS line
     UNION ALL
     SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'd', pg_catalog.translate(pg_catalog.concat('SELECT ',
             pg_catalog.string_agg(pg_catalog.pg_get_expr(c.conbin, 0), ', ')), pg_catalog.concat(pg_catalog.chr(30),
             pg_catalog.chr(31)), ''))
         FROM pg_catalog.pg_constraint c WHERE c.contypid >= 16384 HAVING pg_catalog.count(*) > 0
     UNION ALL
-    SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'm', p.proname)
+    SELECT DISTINCT pg_catalog.concat_ws(pg_catalog.chr(31), notation.kind, p.proname)
         FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
-        WHERE p.oid >= 16384 AND p.provolatile = 'v' AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1
-            AND t.typtype IN ('c', 'p') AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype";
+        CROSS JOIN (VALUES ('m'), ('n')) notation(kind)
+        WHERE p.provolatile = 'v' AND p.prokind = 'f' AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1
+            AND t.typname <> 'internal' AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype
+            AND (notation.kind = 'n' OR p.oid >= 16384 AND (t.typtype IN ('c', 'd', 'p') OR EXISTS (
+                SELECT 1 FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type s ON s.oid = c.castsource
+                    WHERE c.castcontext = 'i' AND s.typtype = 'c')))";
 
 /// The session's own, of all kinds.
 const OWN_TEMPORARIES: &str = "\

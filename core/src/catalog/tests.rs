@@ -19,7 +19,7 @@ struct Server {
 }
 
 const SERVER: Server = Server {
-    whole: &["w|false", "m|full_name"],
+    whole: &["w|false", "m|full_name", "n|full_name", "n|v"],
     functions: &[
         ("lower", "pg_catalog|false|"),
         ("lower", "other|true|"),
@@ -34,7 +34,10 @@ const SERVER: Server = Server {
         ("good", "public|v|false| SELECT t.a, public.f(t.b) AS f FROM public.t"),
         ("bad", "public|v|false| SELECT v() FROM good"),
         ("worse", "public|v|false| SELECT * FROM public.bad"),
-        ("self", "public|v|false| SELECT * FROM public.self"),
+        (
+            "self",
+            "public|v|false| WITH RECURSIVE self AS (SELECT 1 UNION ALL SELECT * FROM self) SELECT * FROM self, self x",
+        ),
         ("catalog", "public|v|false| SELECT relname FROM pg_class"),
         ("guarded", "public|r|false|SELECT v()"),
         ("twice", "a|r|false|"),
@@ -113,6 +116,11 @@ fn what_may_write_is_for_the_primary() {
         ("SELECT missing(1)", UnknownFunction),
         ("SELECT d()", UnknownFunction),
         ("SELECT t.full_name FROM t", UnknownFunction),
+        ("SELECT (t).full_name FROM t", UnknownFunction),
+        ("SELECT (1).v", UnknownFunction),
+        ("SELECT (t.a).\"v\" FROM t", UnknownFunction),
+        ("SELECT pg_catalog.table_to_xml('bad', true, false, '')", UnknownFunction),
+        ("SELECT schema_to_xml_and_xmlschema('public', true, false, '')", UnknownFunction),
         ("SELECT * FROM bad", VolatileView),
         ("SELECT * FROM worse", VolatileView),
         ("SELECT a FROM t, guarded", VolatilePolicy),
@@ -120,7 +128,26 @@ fn what_may_write_is_for_the_primary() {
     ] {
         assert_eq!(judge(text), Judgement::Primary(reason, true), "{text}");
     }
-    assert_eq!(judge("SELECT * FROM self"), Judgement::Primary(Reason::NotUnderstood, true));
+}
+
+#[test]
+fn a_part_of_a_relation_is_a_function_of_rows_only() {
+    assert_eq!(judge("SELECT t.v FROM t"), Judgement::Anywhere);
+}
+
+#[test]
+fn a_view_is_judged_once_however_often_it_is_used() {
+    // A recursive view names itself; a chain of joins of each view with itself would be as many judgements as 2 to the 24th.
+    assert_eq!(judge("SELECT * FROM self"), Judgement::Anywhere);
+    let mut catalog = Catalog::new(256, Duration::ZERO);
+    for level in 0..24 {
+        let mut question = Question::default();
+        question.relations.insert(format!("v{level}").into_bytes().into());
+        let below = if level == 0 { String::from("t") } else { format!("v{}", level - 1) };
+        let answer = format!("r|0|public|v|false| SELECT * FROM {below} a, {below} b").replace('|', "\u{1f}");
+        assert!(catalog.learn(b"db", &question, 0, answer.as_bytes(), Dialect::default(), T0));
+    }
+    assert_eq!(SERVER.judge(&mut catalog, "SELECT * FROM v23", T0).0, Judgement::Anywhere);
 }
 
 #[test]

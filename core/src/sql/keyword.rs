@@ -19,7 +19,8 @@ macro_rules! keywords {
 
 keywords! {
     // PostgreSQL's reserved words, and those of its "column name" words that have a production of their own: unqualified,
-    // none of them can be the name of a called function. (`pg_get_keywords()` categories R and C.)
+    // none of them can be the name of a called function. (`pg_get_keywords()` categories R and C.) The latter can name a
+    // relation. `overlay` and `substring` are not among them: with plain arguments, they are functions like any other.
     syntax {
         All = "all", Analyse = "analyse", Analyze = "analyze", And = "and", Any = "any", Array = "array", As = "as",
         Asc = "asc", Asymmetric = "asymmetric", Both = "both", Case = "case", Cast = "cast", Check = "check",
@@ -40,8 +41,8 @@ keywords! {
         Character = "character", Coalesce = "coalesce", Dec = "dec", Decimal = "decimal", Exists = "exists",
         Extract = "extract", Float = "float", Greatest = "greatest", Grouping = "grouping", Int = "int",
         Integer = "integer", Interval = "interval", Least = "least", National = "national", Nchar = "nchar",
-        Normalize = "normalize", Nullif = "nullif", Numeric = "numeric", Overlay = "overlay", Position = "position",
-        Precision = "precision", Real = "real", Row = "row", SmallInt = "smallint", Substring = "substring",
+        Normalize = "normalize", Nullif = "nullif", Numeric = "numeric", Position = "position",
+        Precision = "precision", Real = "real", Row = "row", SmallInt = "smallint",
         Time = "time", Timestamp = "timestamp", Trim = "trim", Values = "values", Varchar = "varchar",
         XmlAttributes = "xmlattributes", XmlConcat = "xmlconcat", XmlElement = "xmlelement", XmlExists = "xmlexists",
         XmlForest = "xmlforest", XmlNamespaces = "xmlnamespaces", XmlParse = "xmlparse", XmlPi = "xmlpi",
@@ -60,13 +61,13 @@ keywords! {
         Level = "level", Like = "like", Listen = "listen", Local = "local", Lock = "lock",
         Materialized = "materialized", Merge = "merge", Mode = "mode", Move = "move", Names = "names",
         Natural = "natural", Next = "next", No = "no", Notify = "notify", Option = "option",
-        Ordinality = "ordinality", Outer = "outer", Over = "over", Overlaps = "overlaps", Partition = "partition",
+        Ordinality = "ordinality", Outer = "outer", Over = "over", Overlaps = "overlaps", Overlay = "overlay", Partition = "partition",
         Passing = "passing", Path = "path", Pgpool = "pgpool", Prepare = "prepare", Prepared = "prepared",
         Program = "program", Range = "range", Read = "read", Recursive = "recursive", Release = "release",
         Repeatable = "repeatable", Reset = "reset", Right = "right", Role = "role", Rollback = "rollback",
         Rollup = "rollup", Rows = "rows", Savepoint = "savepoint", Schema = "schema", Serializable = "serializable",
         Session = "session", Set = "set", Sets = "sets", Share = "share", Show = "show", Similar = "similar",
-        Snapshot = "snapshot", Start = "start", Stdin = "stdin", Stdout = "stdout", Tablesample = "tablesample",
+        Snapshot = "snapshot", Start = "start", Stdin = "stdin", Stdout = "stdout", Substring = "substring", Tablesample = "tablesample",
         Temp = "temp", Temporary = "temporary", Transaction = "transaction", Uncommitted = "uncommitted",
         Unlisten = "unlisten", Update = "update", Value = "value", Varying = "varying", Verbose = "verbose",
         Version = "version", Without = "without", Work = "work", Write = "write", Xml = "xml", Zone = "zone",
@@ -117,9 +118,15 @@ impl Keyword {
     /// Whether this word, where it stands in a query, is behind the list of its `FROM`.
     pub(super) fn ends_from_list(self) -> bool {
         use Keyword::{Except, Fetch, For, Group, Having, Intersect, Into, Limit, Offset, Order, Returning};
-        use Keyword::{Select, Union, Values, Where, Window};
+        use Keyword::{Select, Union, Where, Window};
         let behind = [Where, Group, Having, Window, Order, Limit, Offset, Fetch, For, Union, Intersect, Except];
-        behind.contains(&self) || matches!(self, Select | Values | Into | Returning)
+        behind.contains(&self) || matches!(self, Select | Into | Returning)
+    }
+
+    /// Whether this word, one that can never name a function, can name a relation.
+    #[inline]
+    pub(super) fn is_column_name(self) -> bool {
+        (Keyword::Between as usize..SYNTAX).contains(&(self as usize))
     }
 
     /// Whether this word can never name a function, so that a parenthesis behind it opens no call.

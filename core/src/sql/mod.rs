@@ -485,7 +485,7 @@ fn read<'a>(cursor: &mut Cursor<'a>) -> Analysis<'a> {
 impl<'a> Analysis<'a> {
     fn new(count: Count, verdict: Verdict, effect: Effect<'a>) -> Self {
         let Verdict { route, writes, hazards, reason, open, .. } = verdict;
-        Analysis { count, route, writes, effect, hazards, reason, open: open && effect.is_none() }
+        Analysis { count, route, writes, effect, hazards, reason, open: open && effect.only_reads() }
     }
 
     /// Takes in one more statement of a text of several.
@@ -542,6 +542,11 @@ impl Effect<'_> {
     /// True when a session need not follow it.
     const fn is_none(self) -> bool {
         matches!(self, Effect::None)
+    }
+
+    /// True when the statement does no more than a query that it could be written as.
+    const fn only_reads(self) -> bool {
+        matches!(self, Effect::None | Effect::Copy { from_stdin: false, to_stdout: true })
     }
 
     /// What a session cannot see once this effect is one of several in a text.

@@ -54,7 +54,6 @@ enum Before {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Inside {
     Arguments,
-    Query,
     /// Those of `DISTINCT ON`, the only ones that an expression can follow.
     DistinctOn,
     Anything,
@@ -135,11 +134,22 @@ impl Scan {
                     Kind::Dot => self.name(Word::of(first), cursor),
                     Kind::Open if !keyword.is_syntax() => self.name(Word::of(first), cursor),
                     next => {
-                        if !keyword.is_syntax() && keyword != Keyword::Recursive {
+                        // `VALUES (` and `XMLTABLE (` stand where a relation could.
+                        let can_name = keyword.is_column_name() && next != Kind::Open;
+                        let means_none = match keyword {
+                            Keyword::Rows => next == Kind::Keyword(Keyword::From),
+                            Keyword::Recursive => self.before == Before::Keyword(Keyword::With),
+                            _ => keyword.is_syntax() && !can_name,
+                        };
+                        if !means_none {
                             self.note(&Word::of(first), cursor);
                         }
-                        self.keyword(keyword, next);
-                        self.advance(Before::Keyword(keyword));
+                        if self.is_label(keyword) {
+                            self.advance(Before::Name);
+                        } else {
+                            self.keyword(keyword, next);
+                            self.advance(Before::Keyword(keyword));
+                        }
                     }
                 }
             }
@@ -176,8 +186,9 @@ impl Scan {
                 Before::Keyword(Keyword::On) if self.earlier == Before::Keyword(Keyword::Distinct) => {
                     Inside::DistinctOn
                 }
-                // `WITHIN GROUP (` and `FILTER (` complete a call.
+                // `WITHIN GROUP (` and `FILTER (` complete a call; `ROWS FROM (` is as good as one.
                 Before::Keyword(Keyword::Group | Keyword::Filter) => Inside::Arguments,
+                Before::Keyword(Keyword::From) if self.earlier == Before::Keyword(Keyword::Rows) => Inside::Arguments,
                 _ => Inside::Anything,
             }),
             Kind::Close if self.depth > 0 => self.close(),
@@ -250,7 +261,16 @@ impl Scan {
         let Some(keyword) = keyword else {
             return match self.before {
                 // An alias with columns, without `AS`.
-                Before::Close(Inside::Arguments | Inside::Query) | Before::Keyword(K::Ordinality) => true,
+                Before::Close(inside) => inside != Inside::DistinctOn,
+                Before::Keyword(K::Ordinality) => true,
+                // `FROM relation alias (columns)`.
+                before if before == Before::Name || matches!(before, Before::Keyword(k) if k.is_column_name()) => {
+                    let relation = matches!(
+                        self.earlier,
+                        Before::Keyword(K::From | K::Join | K::Only) | Before::Comma | Before::Open
+                    );
+                    relation && self.level().list == List::From
+                }
                 // `WITH name (columns) AS`.
                 Before::Keyword(K::With | K::Recursive) | Before::Comma => self.level().list == List::With,
                 Before::Keyword(K::Tablesample) => {
@@ -270,7 +290,7 @@ impl Scan {
             K::Varying => before(&[K::Character, K::Char, K::Nchar, K::Bit]),
             K::First | K::Next => before(&[K::Fetch]),
             K::Materialized => before(&[K::Not]) && self.earlier == Before::Keyword(K::As),
-            K::Passing => self.before.is_operand(),
+            K::Passing | K::Repeatable => self.before.is_operand(),
             K::Ilike => self.before.is_operand() || before(&[K::Not]) && self.earlier.is_operand(),
             K::Join => {
                 self.before == Before::Name
@@ -317,9 +337,8 @@ impl Scan {
             K::Select | K::Values | K::Table | K::With if matches!(before, Before::Start | Before::Open) => {
                 self.constant &= keyword != K::Table;
                 if let Some(level) = self.levels.get_mut(self.depth) {
-                    let inside = if level.inside == Inside::Anything { Inside::Query } else { level.inside };
-                    let list = if keyword == K::With { List::With } else { List::None };
-                    *level = Level { inside, query: true, list };
+                    level.query = true;
+                    level.list = if keyword == K::With { List::With } else { List::None };
                 }
             }
             K::With | K::Recursive | K::As | K::Not | K::Materialized => {}
@@ -329,6 +348,10 @@ impl Scan {
                 let distinct = before == Before::Keyword(K::Distinct);
                 let compares = distinct && matches!(self.earlier, Before::Keyword(K::Is | K::Not));
                 if let Some(level) = self.levels.get_mut(self.depth) {
+                    if keyword == K::Select {
+                        // `(SELECT ...) UNION SELECT ...`.
+                        level.query = true;
+                    }
                     level.list = match (keyword, level.list) {
                         (K::From, list) if compares || !level.query => list,
                         (K::From, _) => List::From,
@@ -345,7 +368,7 @@ impl Scan {
     fn field(&mut self, cursor: &mut Cursor<'_>) {
         cursor.bump();
         if cursor.name().is_some() {
-            cursor.uses.note(UseKind::Member, None, cursor.token());
+            cursor.uses.note(UseKind::Field, None, cursor.token());
             cursor.bump();
         }
         self.advance(Before::Name);
@@ -374,12 +397,21 @@ impl Scan {
         self.advance(Before::Close(inside));
     }
 
+    /// Whether a keyword behind `AS` is a mere name, as it is unless it begins a type or is `[NOT] MATERIALIZED`.
+    #[inline]
+    fn is_label(&self, keyword: Keyword) -> bool {
+        self.before == Before::Keyword(Keyword::As)
+            && !matches!(keyword, Keyword::Not | Keyword::Materialized)
+            && !keyword.is_column_name()
+    }
+
     /// Whether a name that stands here is one of a relation.
     #[inline]
     fn expects_relation(&self) -> bool {
         use Keyword::{From, Join, Lateral, Only, Table};
         match self.before {
             Before::Keyword(Table) => true,
+            Before::Keyword(Only) if self.earlier == Before::Keyword(Table) => true,
             Before::Keyword(From | Join | Lateral | Only) | Before::Comma | Before::Open => {
                 self.level().list == List::From
             }

@@ -17,10 +17,12 @@ pub enum UseKind {
     Function,
     /// It is read: a table, a view, or the name of a `WITH` query.
     Relation,
-    /// A part of something: a column, or a function in the notation `row.function`.
+    /// A part of a relation: a column, or a function in the notation `row.function`.
     Member,
     /// It is written: by `INSERT`, `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`, `COPY` or `INTO`.
     Written,
+    /// A part of the value of an expression: a field, or a function, whatever the value's type (`(5).function`).
+    Field,
     /// A `WITH` query is given this name.
     With,
 }

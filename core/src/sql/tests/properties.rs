@@ -186,10 +186,11 @@ proptest! {
             prop_assert!(!found.writes && found.count != Count::Empty, "{}", text);
             let query = text.starts_with("SELECT") || text.starts_with("WITH");
             for harmful in ["nextval (", "set_config (", "f (", "INTO", "DELETE", "INSERT", "FOR SHARE", "FOR UPDATE"] {
-                // `AS f (a)`, `:: f (1)`, `) f (a)` and `f (a) AS` name no function; a word beside a dot is a name.
+                // `AS f (a)`, `:: f (1)`, `) f (a)` and `f (a) AS` name no function; a word beside a dot or behind `AS` is a name.
                 let name = !query
                     || harmful.ends_with('(')
                     || text.contains(&alloc::format!(". {harmful}"))
+                    || text.contains(&alloc::format!("AS {harmful}"))
                     || text.contains(&alloc::format!("{harmful} ."));
                 prop_assert!(name || !text.contains(harmful), "{}", text);
             }

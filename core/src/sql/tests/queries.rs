@@ -286,3 +286,23 @@ fn depth_is_bounded_and_never_costs_the_stack() {
     let comments = alloc::format!("SELECT 1 {}{}", "/*".repeat(100_000), "*/".repeat(100_000));
     assert_eq!(read(&comments).route, Route::Either);
 }
+
+#[test]
+fn a_keyword_behind_as_is_a_name() {
+    for text in ["SELECT 1 AS into", "SELECT 1 AS update, 2 AS for", "SELECT a AS select FROM t AS insert"] {
+        assert_eq!(read(text).route, Route::Either, "{text}");
+    }
+    for text in ["SELECT 1 AS as INTO t", "SELECT 1 AS into INTO t", "SELECT 1 AS as FROM t FOR UPDATE"] {
+        assert!(read(text).writes, "{text}");
+    }
+}
+
+#[test]
+fn what_copy_sends_is_looked_up() {
+    for text in ["COPY t TO STDOUT", "COPY (SELECT f(1)) TO STDOUT"] {
+        assert!(read(text).open, "{text}");
+    }
+    for text in ["COPY t FROM STDIN", "COPY t TO 'file'", "COPY t TO PROGRAM 'cat'"] {
+        assert!(!read(text).open, "{text}");
+    }
+}

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// The uses of `text`, each as `f name`, `r name`, `m name` or `w name`.
+/// The uses of `text`, each as its kind and its name: `f name`, `r name`.
 fn uses(text: &str) -> String {
     let mut uses = Uses::new();
     analyze_naming(text.as_bytes(), Dialect::default(), &mut uses);
@@ -15,6 +15,7 @@ fn uses(text: &str) -> String {
             UseKind::Function => 'f',
             UseKind::Relation => 'r',
             UseKind::Member => 'm',
+            UseKind::Field => 'n',
             UseKind::With => 'w',
             UseKind::Written => 'x',
         };
@@ -35,6 +36,8 @@ fn relations_are_what_from_lists() {
         ("SELECT a, b FROM (t JOIN u USING (c, d)) ORDER BY a, b", "r t, r u"),
         ("SELECT * FROM ONLY (t), LATERAL (SELECT 1 FROM u) z", "r t, r u"),
         ("TABLE s.t", "r s.t"),
+        ("TABLE ONLY t", "r t"),
+        ("TABLE ONLY (s.t)", "r s.t"),
         ("SELECT 1 UNION ALL TABLE t", "r t"),
         ("COPY s.t (a, b) TO STDOUT", "r s.t"),
         ("EXPLAIN SELECT 1 FROM session, value", "r session, r value"),
@@ -43,6 +46,13 @@ fn relations_are_what_from_lists() {
         ("SELECT 1 FROM t WHERE a IS DISTINCT FROM b", "r t"),
         ("SELECT a IS NOT DISTINCT FROM b, c FROM t", "r t"),
         ("SELECT DISTINCT FROM t, u", "r t, r u"),
+        ("(SELECT a FROM t) UNION SELECT b FROM u, v", "r t, r u, r v"),
+        ("((SELECT 1) EXCEPT ALL SELECT a FROM t) ORDER BY 1", "r t"),
+        ("SELECT 1 AS from, t.a FROM t", "m a, r t"),
+        ("SELECT 1 AS as FROM t", "r t"),
+        ("SELECT 1 FROM time, values, recursive", "r time, r values, r recursive"),
+        ("SELECT 1 FROM t x (a, b), ROWS FROM (unnest(c)) y (d)", "r t, f unnest"),
+        ("SELECT substring(1), overlay(a, b, 1)", "f substring, f overlay"),
     ] {
         assert_eq!(uses(text), expected, "{text}");
     }
@@ -65,7 +75,7 @@ fn from_inside_a_call_lists_nothing() {
 fn calls_and_members_are_told() {
     for (text, expected) in [
         ("SELECT f(1), s.g(2) FROM h(3) AS x(a, b), t", "f f, f s.g, f h, r t"),
-        ("SELECT (r).f, a[1].g FROM t", "m f, m g, r t"),
+        ("SELECT (r).f, a[1].g FROM t", "n f, n g, r t"),
         ("SELECT t.f, s.t.g FROM t", "m f, m g, r t"),
         ("WITH RECURSIVE q(n) AS (SELECT 1), p AS (TABLE t) SELECT * FROM q, p", "w q, w p, r t, r q, r p"),
     ] {
