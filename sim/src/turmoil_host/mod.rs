@@ -111,7 +111,16 @@ fn drive(
     for _ in 0..SETTLING_TICKS {
         sim.step().map_err(|error| error.to_string())?;
     }
-    servers.iter().try_for_each(|server| server.check_idle())
+    // A probe may be under way at any moment, but not for ever.
+    let mut verdict = Ok(());
+    for _ in 0..SETTLING_TICKS {
+        verdict = servers.iter().try_for_each(|server| server.check_idle());
+        if verdict.is_ok() {
+            break;
+        }
+        sim.step().map_err(|error| error.to_string())?;
+    }
+    verdict
 }
 
 /// How long the rest of the work may take when all clients have left, in ticks: longer than a wash may.
