@@ -13,6 +13,7 @@ mod old;
 mod parse;
 mod passwords;
 mod policy;
+mod session;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use groups::{
     StreamingCheck, Tls, VirtualIp, Watchdog, WatchdogNode,
 };
 use names::{Index, SetAt};
+pub use session::{Mistake, Refusal, SessionValues, Shown};
 pub use status::{NodeState, StatusRow};
 pub use value::{Invalid, Kind, Unit, Value, WordEntry};
 use values::Values;

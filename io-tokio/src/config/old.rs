@@ -87,6 +87,12 @@ pub(super) fn translate_all(assignments: Vec<Assignment>, findings: &mut Vec<Dia
     all
 }
 
+/// What a parameter of this old name is called today, if it only has another name.
+pub(super) fn todays_name(old: &str) -> Option<&'static str> {
+    let mut renamed = RENAMED.iter().chain(&DEPRECATED);
+    renamed.find(|(known, _)| known.eq_ignore_ascii_case(old)).map(|(_, new)| *new)
+}
+
 fn translate(found: Assignment, has_old_heartbeat: bool) -> Translation {
     let name = found.name.to_ascii_lowercase();
     let renamed = RENAMED.iter().chain(&DEPRECATED).find(|(old, _)| old.eq_ignore_ascii_case(&name));

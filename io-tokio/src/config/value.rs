@@ -93,7 +93,7 @@ impl Invalid {
 
 impl Unit {
     /// The units that may stand behind a number, with their size in the smallest of them.
-    fn family(self) -> &'static [(&'static str, u64)] {
+    pub(super) fn family(self) -> &'static [(&'static str, u64)] {
         const TIME: &[(&str, u64)] = &[
             ("us", 1),
             ("ms", 1_000),
@@ -111,7 +111,7 @@ impl Unit {
     }
 
     /// The size of this unit in the smallest of its family.
-    fn size(self) -> u64 {
+    pub(super) fn size(self) -> u64 {
         match self {
             Self::One | Self::Bytes => 1,
             Self::Milliseconds => 1_000,

@@ -74,6 +74,11 @@ impl Values {
         self.defaults.insert(name, value);
     }
 
+    /// Forgets what was set for a parameter that has no nodes.
+    pub(super) fn unset(&mut self, name: &'static str) {
+        self.set.remove(&(name, None));
+    }
+
     /// The nodes for which at least one of some parameters is set, in their order.
     pub(super) fn nodes(&self, group: &[Parameter]) -> Vec<u16> {
         let mut nodes: Vec<u16> = group
