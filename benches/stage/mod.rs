@@ -3,7 +3,6 @@
 //! It does what the driver does with a session, in the same order and with the same buffer, only that reads bring what
 //! the caller says and writes go nowhere.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use pgconvoy_core::catalog::Catalog;
 use pgconvoy_core::limits::{CANCEL_KEY_BYTES, READ_BYTES};
 use pgconvoy_core::link::{Link, Login, Outcome};
 use pgconvoy_core::node::{Health, Mode, NodeId, NodeView, Replication, Role, View};
-use pgconvoy_core::session::{Peer, Secrets, Session, SessionEvent, Setup};
+use pgconvoy_core::session::{Commons, Peer, Secrets, Session, SessionEvent, Setup};
 use pgconvoy_core::time::{Duration, Instant};
 use pgconvoy_core::wire::tag::{backend, frontend};
 use pgconvoy_core::wire::{TransactionStatus, build, startup};
@@ -38,14 +37,14 @@ impl Stage {
         let node = NodeView { id: NODE, weight_milli: 1000, role, health, replication };
         let view = View { epoch: 1, mode: Mode::Streaming, nodes: vec![node] };
         let secrets = Secrets { cancel_key: [7; CANCEL_KEY_BYTES], nonce: "nonce".to_owned() };
-        let keys = Rc::new(RefCell::new(KeyCache::new()));
+        let commons = Commons::new(Catalog::new(256, Duration::ZERO));
         let session = Session::new(
             Arc::new(Setup { load_balance: true, ..Setup::default() }),
             Arc::new(view),
             secrets,
             1,
-            keys.clone(),
-            Rc::new(RefCell::new(Catalog::new(256, Duration::ZERO))),
+            1,
+            Rc::clone(&commons),
             Instant::ZERO,
         );
         let mut stage = Self { session, scratch: BytesMut::new() };
@@ -57,8 +56,11 @@ impl Stage {
             match event {
                 SessionEvent::WantSlot => stage.session.handle_slot(Ok(()), Instant::ZERO),
                 SessionEvent::Acquire { login, .. } => {
-                    let unwanted =
-                        stage.session.handle_grant(NODE, Ok(link(login, &mut keys.borrow_mut())), Instant::ZERO);
+                    let unwanted = stage.session.handle_grant(
+                        NODE,
+                        Ok(link(login, &mut commons.keys.borrow_mut())),
+                        Instant::ZERO,
+                    );
                     assert!(unwanted.is_none(), "the session refuses the link that it asked for");
                 }
                 SessionEvent::LoggedIn { .. } => logged_in = true,

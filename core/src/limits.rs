@@ -80,3 +80,7 @@ pub const CATALOG_ROUNDS: u8 = 40;
 pub const CATALOG_SILENCE_MS: u64 = 1_000;
 /// How deep views within views are followed; a deeper one goes to the primary.
 pub const CATALOG_DEPTH: usize = 32;
+/// Decisions that each worker keeps for `SHOW pool_decisions`.
+pub const DECISIONS: usize = 256;
+/// How much of a statement is kept with its decision, in bytes.
+pub const DECISION_STATEMENT_BYTES: usize = 100;

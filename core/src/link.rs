@@ -346,7 +346,7 @@ impl Link {
 
     fn handle_error(&mut self, message: Bytes) {
         let head = ErrorHead::parse(&message[HEADER_BYTES..]);
-        if let (State::Asking { failed }, false) = (&mut self.state, head.fatal) {
+        if let (State::Asking { failed }, false) = (&mut self.state, head.is_fatal()) {
             *failed = true;
             return;
         }

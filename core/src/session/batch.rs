@@ -29,11 +29,12 @@ impl Session {
         self.bringing |= self.statements.is_bringing();
         self.local_batch = false;
         let failed = core::mem::take(&mut self.skipping);
+        let blocks_fail = !core::mem::take(&mut self.own_error);
         let mut to = Target::NONE;
         let mut failing = Target::NONE;
         for (position, port) in self.ports.iter_mut().enumerate() {
             let Some(port) = port else { continue };
-            let part_of_it = port.unsynced || (failed && port.link.status == TransactionStatus::InBlock);
+            let part_of_it = port.unsynced || (failed && blocks_fail && port.link.status == TransactionStatus::InBlock);
             if part_of_it {
                 to = to.with(Target::only(position));
             }

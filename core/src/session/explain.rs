@@ -5,10 +5,12 @@ use super::local::Mode;
 use super::request::Step;
 use crate::route::{self, Rule};
 use crate::sql::{self, Effect, PoolReport, Route};
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+
+/// What is added to the reason of a statement that goes where a prepared one or a cursor is.
+pub const FOLLOWS: &str = "; it follows what it names";
 
 /// The text behind `EXPLAIN ROUTE`.
 fn explained(text: &[u8], dialect: sql::Dialect) -> Option<&[u8]> {
@@ -37,7 +39,8 @@ impl Session {
         if !self.is_quiet() {
             return Step::Wait;
         }
-        let Some(inner) = explained(text, self.dialect()) else { unreachable!("an explanation explains something") };
+        // Strings may have been read in another way when it was prepared: then the whole is not understood.
+        let inner = explained(text, self.dialect()).unwrap_or(text);
         let Some((summary, naming)) = self.understand(Some(inner)) else { return Step::Wait };
         let row = if summary.local.is_some() {
             let words = ["PRIMARY", "class", "command for the proxy", "", ""];
@@ -52,7 +55,7 @@ impl Session {
             let mut row = vec![nodes];
             row.extend(words(&statement, self.decide(&executed).rule));
             if naming.is_some() && self.choose(&executed) != to {
-                row[3] = format!("{}; it follows what it names", row[3]);
+                row[3].push_str(FOLLOWS);
             }
             row
         };

@@ -370,7 +370,7 @@ impl Session {
         let Some(login) = &self.login else { return };
         self.events.push_back(SessionEvent::StandAside);
         let seed = &self.setup.salt_seed;
-        let mut keys = self.keys.borrow_mut();
+        let mut keys = self.commons.keys.borrow_mut();
         let verifier = match &login.password {
             Some(password) => Verifier::from_cache(&mut keys, password, &salt_for(&login.user, seed), SCRAM_ITERATIONS),
             None => Verifier::mock_from_cache(&mut keys, &login.user, seed),

@@ -88,7 +88,7 @@ impl Session {
     /// What has been found out of names holds as long as this is the same.
     pub(super) fn knowledge(&self) -> u64 {
         let own = u64::from(self.inquiry.asked_for) + u64::from(self.inquiry.unsure);
-        self.catalog.borrow().age().wrapping_add(own << 32)
+        self.commons.catalog.borrow().age().wrapping_add(own << 32)
     }
 
     /// Whether a text reads one of the session's temporary relations.
@@ -109,7 +109,7 @@ impl Session {
         }
         let Some(login) = &self.login else { return false };
         let mut question = Question::default();
-        let catalog = self.catalog.borrow();
+        let catalog = self.commons.catalog.borrow();
         let check_unlogged = self.setup.check_unlogged;
         let functions = &self.setup.policy.functions;
         let subject = Subject { database: &login.database, text, uses, check_unlogged, functions };
@@ -152,7 +152,7 @@ impl Session {
         build::message(&mut out, frontend::QUERY, |out| build::cstr(out, &question.sql()));
         port.queue.push(out.into());
         port.asked(Ask::Question, false);
-        let age = self.catalog.borrow().age();
+        let age = self.commons.catalog.borrow().age();
         self.inquiry.asked = Some(Box::new(Asked { question, age, answer: None, failed: false }));
     }
 
@@ -173,7 +173,7 @@ impl Session {
     pub(super) fn take_answer(&mut self) {
         let Some(asked) = self.inquiry.asked.take() else { return };
         let Some(login) = &self.login else { return };
-        let mut catalog = self.catalog.borrow_mut();
+        let mut catalog = self.commons.catalog.borrow_mut();
         let Asked { question, age, answer, failed } = *asked;
         let answer = answer.filter(|_| !failed);
         let learnt = answer.as_ref().is_some_and(|answer| {
@@ -192,7 +192,7 @@ impl Session {
     /// The transaction is over: what it has changed is not known any more, and what could not be asked in it is asked.
     pub(super) fn transaction_over(&mut self) {
         if core::mem::take(&mut self.reshaped) {
-            self.catalog.borrow_mut().forget();
+            self.commons.catalog.borrow_mut().forget();
             self.report(Report::Reshaped);
         }
         if let Some(question) = self.inquiry.later.take()

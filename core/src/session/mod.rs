@@ -3,12 +3,14 @@
 //! Read in this order: [`Session`] (the boundary), `login` (start-up to the first ReadyForQuery), `request` (what the
 //! client sends), `batch` (what of it is one transaction), `route` (where it goes), `reply` (what backends answer),
 //! `settle` (what follows from both), `port` and `statements` (the bookkeeping), `local` (answers of pgconvoy's own),
-//! `journal` (what is reported).
+//! `journal` (what is reported),
+//! `decisions` (what is kept of routing).
 //!
 //! A session knows a [`View`] of the cluster; it never sees the cluster, the pool or a socket.
 
 mod adaptive;
 mod batch;
+pub mod decisions;
 pub mod explain;
 mod journal;
 pub mod local;
@@ -31,10 +33,10 @@ use crate::limits::{HELD_INPUT_BYTES, PENDING_REQUESTS, WRITE_QUEUE_BYTES};
 use crate::link::{Link, Login, Refused};
 use crate::node::{Health, NodeId, View};
 use crate::policy::Policy;
-use crate::sql::PoolReport;
+use crate::sql::{PoolReport, Verb};
 use crate::time::{Duration, Instant};
 use crate::wire::build::{self, Severity};
-use crate::wire::{TransactionStatus, WriteQueue};
+use crate::wire::{Gravity, TransactionStatus, WriteQueue};
 use adaptive::Written;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -44,6 +46,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use core::cell::RefCell;
+use decisions::Decisions;
+use local::Outcome;
 use login::Phase;
 use lookup::Inquiry;
 use port::{Port, Rest, Skipped, Target};
@@ -58,16 +62,16 @@ const BALANCE: usize = 1;
 
 /// What the configuration fixes for a session at its start. By default nobody has a password, nothing is limited, spread
 /// or reported, and the salts that clients are shown can be foreseen.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Setup {
     /// The passwords of `pool_passwd`.
-    pub passwords: PasswordFile,
+    pub passwords: Arc<PasswordFile>,
     /// Longest time from the connection to the end of the login (`authentication_timeout`); `None` for no limit.
     pub authentication_timeout: Option<Duration>,
     /// Longest idle time of a client (`client_idle_limit`); `None` for no limit.
     pub client_idle_limit: Option<Duration>,
     /// What the operator wants of routing.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Whether reads are spread (`load_balance_mode`).
     pub load_balance: bool,
     /// Whether unlogged tables are not read on standbys (`check_unlogged_table`).
@@ -86,6 +90,24 @@ pub struct Setup {
     pub report_messages: bool,
     /// From which the salts that clients are shown are derived, the same for a user for the life of the process.
     pub salt_seed: [u8; 32],
+}
+
+/// What the sessions of one worker have in common.
+pub struct Commons {
+    /// The keys of the passwords that backends have asked for.
+    pub keys: RefCell<KeyCache>,
+    /// What is known of the catalogues.
+    pub catalog: RefCell<Catalog>,
+    /// Where the last statements went.
+    pub decisions: RefCell<Decisions>,
+}
+
+impl Commons {
+    /// Nothing is known yet.
+    pub fn new(catalog: Catalog) -> Rc<Self> {
+        let (keys, decisions) = (RefCell::new(KeyCache::new()), RefCell::default());
+        Rc::new(Self { keys, catalog: RefCell::new(catalog), decisions })
+    }
 }
 
 /// Random bytes of one session, drawn at the edge: from the system in production, from the seed in simulation.
@@ -152,6 +174,13 @@ pub enum SessionEvent {
     },
     /// The client asks for one of the `SHOW pool_*` tables; answer with [`Session::handle_show`].
     Show(PoolReport),
+    /// The client gives a command about its session's parameters; answer with [`Session::handle_command`].
+    Command {
+        /// What stands behind the word `PGPOOL`.
+        text: Box<[u8]>,
+        /// Only the shape of the answer is wanted: nothing is to change.
+        describe: bool,
+    },
     /// Something that the rest of the process learns from this session.
     Report(Report),
     /// The session is over. What is queued for the client is written first; then its connection is closed.
@@ -187,10 +216,19 @@ pub enum Report {
     },
     /// A transaction is over that may have changed the catalogue: what other workers know of it is not true any more.
     Reshaped,
-    /// A read was sent to a backend (`select_cnt` of `SHOW pool_nodes`).
-    Select {
+    /// A statement was sent to a backend.
+    Sent {
         /// The backend.
         node: NodeId,
+        /// What kind of statement.
+        verb: Verb,
+    },
+    /// A backend answered a request of the client with an error.
+    Erred {
+        /// The backend.
+        node: NodeId,
+        /// How grave it is.
+        gravity: Gravity,
     },
     /// A statement was sent that PostgreSQL refuses while others are connected to a database: see [`Pool::claim`].
     ///
@@ -263,10 +301,11 @@ pub struct Session {
     setup: Arc<Setup>,
     view: Arc<View>,
     secrets: Secrets,
+    /// The number it was given.
+    id: u64,
     /// Draws the load-balance node.
     lot: u64,
-    keys: Rc<RefCell<KeyCache>>,
-    catalog: Rc<RefCell<Catalog>>,
+    commons: Rc<Commons>,
     inquiry: Inquiry,
     phase: Phase,
     client: ClientSide,
@@ -279,6 +318,8 @@ pub struct Session {
     events: VecDeque<SessionEvent>,
     /// The batch of extended messages failed: messages are skipped up to Sync.
     skipping: bool,
+    /// It failed by a command of pgconvoy's own: a block that is not part of it does not fail with it.
+    own_error: bool,
     /// What was under way of a batch is lost with a standby: its next message is answered with this.
     broken_batch: Option<Box<Fault>>,
     /// The transaction has written: it stays on the main port.
@@ -329,14 +370,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session for a client that has just connected. `lot` draws its load-balance node.
+    /// A session for a client that has just connected. `id` is what others call it; `lot` draws its load-balance node.
     pub fn new(
         setup: Arc<Setup>,
         view: Arc<View>,
         secrets: Secrets,
+        id: u64,
         lot: u64,
-        keys: Rc<RefCell<KeyCache>>,
-        catalog: Rc<RefCell<Catalog>>,
+        commons: Rc<Commons>,
         now: Instant,
     ) -> Self {
         let deadline = setup.authentication_timeout.map_or(Instant::FAR, |limit| now.after(limit));
@@ -344,9 +385,9 @@ impl Session {
             setup,
             view,
             secrets,
+            id,
             lot,
-            keys,
-            catalog,
+            commons,
             inquiry: Inquiry::default(),
             phase: Phase::new(deadline),
             client: ClientSide::default(),
@@ -356,6 +397,7 @@ impl Session {
             statements: Statements::default(),
             events: VecDeque::new(),
             skipping: false,
+            own_error: false,
             broken_batch: None,
             wrote: false,
             written: None,
@@ -488,6 +530,16 @@ impl Session {
         self.settle(now);
     }
 
+    /// What a command has come to.
+    pub fn handle_command(&mut self, outcome: Outcome, now: Instant) {
+        self.command_done(&outcome);
+        if let Some(setup) = outcome.setup {
+            self.statements.forget_judgements();
+            self.setup = setup;
+        }
+        self.settle(now);
+    }
+
     /// pgconvoy shuts down.
     pub fn handle_shutdown(&mut self, how: Shutdown, now: Instant) {
         self.shutdown = Some(how);
@@ -574,6 +626,11 @@ impl Session {
         self.login.as_ref()
     }
 
+    /// What the session goes by.
+    pub fn setup(&self) -> &Arc<Setup> {
+        &self.setup
+    }
+
     /// The backend that balanced reads go to.
     pub fn balance_node(&self) -> Option<NodeId> {
         self.ports[BALANCE].as_ref().or(self.ports[MAIN].as_ref()).map(|port| port.node)
@@ -632,7 +689,7 @@ impl Session {
             self.client.queue.push(out.into());
         }
         if core::mem::take(&mut self.reshaped) {
-            self.catalog.borrow_mut().forget();
+            self.commons.catalog.borrow_mut().forget();
             self.report(Report::Reshaped);
         }
         self.showing = None;

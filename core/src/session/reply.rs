@@ -1,7 +1,7 @@
 //! What backends answer: each reply is matched with what was asked, and goes on to the client untouched, or nowhere.
 
 use super::port::{Ask, Rest, Target};
-use super::{BALANCE, Closed, MAIN, Report, Session};
+use super::{BALANCE, Closed, MAIN, Report, Session, SessionEvent};
 use crate::fault::{Culprit, Fault};
 use crate::limits::{BACKEND_CONTROL_BYTES, ERROR_PREFIX_BYTES, SMALL_CHUNK_BYTES};
 use crate::wire::build::{self, Severity};
@@ -216,7 +216,10 @@ impl Session {
         }
         if let Some(port) = &mut self.ports[position] {
             if header.tag == backend::ERROR_RESPONSE {
-                port.dying |= ErrorHead::parse(&front[HEADER_BYTES..]).fatal;
+                let head = ErrorHead::parse(&front[HEADER_BYTES..]);
+                port.dying |= head.is_fatal();
+                let node = port.node;
+                self.report(Report::Erred { node, gravity: head.gravity });
             } else if header.tag == backend::READY_FOR_QUERY {
                 let status = front.get(HEADER_BYTES).copied().and_then(TransactionStatus::from_byte);
                 port.link.status = status.ok_or("an unknown transaction status")?;
@@ -238,7 +241,13 @@ impl Session {
         let Some(port) = &mut self.ports[position] else { return Verdict::Drop };
         let head = ErrorHead::parse(&front[HEADER_BYTES..]);
         port.copy_in = false;
-        if head.fatal {
+        let asked = port.owed.front().map(|owed| owed.ask);
+        // Those that pgconvoy itself has provoked are nobody's concern.
+        if head.is_fatal() || !matches!(asked, Some(Ask::Abort | Ask::Fail | Ask::Question)) {
+            let report = Report::Erred { node: port.node, gravity: head.gravity };
+            self.events.push_back(SessionEvent::Report(report));
+        }
+        if head.is_fatal() {
             port.dying = true;
             // What the main backend says last is what the client hears last; a standby's end is not the session's.
             return if position == MAIN { Verdict::Relay } else { Verdict::Drop };

@@ -5,7 +5,7 @@ use super::statements::{Naming, Portal, Summary};
 use super::{BALANCE, MAIN, Report, Session};
 use crate::fault::Fault;
 use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
-use crate::sql::{self, PoolReport, Reason, Route};
+use crate::sql::{self, Reason, Route};
 use crate::wire::build;
 use crate::wire::tag::frontend;
 use crate::wire::{HEADER_BYTES, Header, split_cstr};
@@ -294,22 +294,15 @@ impl Session {
         }
         let text = if long { None } else { split_cstr(&front[HEADER_BYTES..header.total]).map(|(text, _)| text) };
         let Some((summary, naming)) = self.understand(text) else { return Ok(Step::Wait) };
-        if let Some(kind) = summary.local {
-            if !self.is_quiet() {
-                return Ok(Step::Wait);
-            }
-            if kind == PoolReport::Route {
-                return Ok(self.explain(text.unwrap_or_default(), super::local::Mode::Query));
-            }
-            self.report_statement("", text);
-            self.show(kind, super::local::Mode::Query);
-            return Ok(Step::Drop);
+        if let Some(local) = summary.local {
+            return Ok(self.local_query(local, text.unwrap_or_default()));
         }
         let to = self.choose_named(&summary, naming.as_deref());
         let afterwards = naming.clone().filter(|naming| naming.changes_names());
         if !self.may_send(to) || (afterwards.is_some() && self.owes_ready()) {
             return Ok(Step::Wait);
         }
+        self.note_decision(&summary, naming.as_deref(), to, text.unwrap_or_default());
         let summary = self.executed(&summary, naming.as_deref());
         let mut before = Vec::new();
         if let Some(name) = naming.as_deref().and_then(Naming::statement) {
@@ -343,7 +336,7 @@ impl Session {
     /// Returns `None` when an answer must come first.
     pub(super) fn understand(&mut self, text: Option<&[u8]>) -> Option<(Summary, Option<Rc<Naming>>)> {
         let Some(text) = text else { return Some((Summary::UNKNOWN, None)) };
-        let mut uses = self.catalog.borrow_mut().lend_uses();
+        let mut uses = self.commons.catalog.borrow_mut().lend_uses();
         let analysis = sql::analyze_naming(text, self.dialect(), &mut uses);
         let mut summary = Summary::of(&analysis);
         if summary.open && self.setup.policy.primary_queries.iter().any(|pattern| pattern.matches(text)) {
@@ -357,7 +350,7 @@ impl Session {
         if naming.is_none() && summary.writes && self.is_adaptive() {
             naming = Some(self.writes_of(text, &uses));
         }
-        self.catalog.borrow_mut().put_back(uses);
+        self.commons.catalog.borrow_mut().put_back(uses);
         if waits { None } else { Some((summary, naming)) }
     }
 
@@ -460,10 +453,12 @@ impl Session {
         if !self.may_send(to) {
             return Ok(Step::Wait);
         }
+        let text = if known.has_source() { statement_text(&known.source) } else { name };
+        self.note_decision(&judged, known.naming.as_deref(), to, text);
         let naming = known.naming.clone();
         let summary = self.executed(&judged, naming.as_deref());
         let text = Some(&known.source).filter(|_| known.has_source() && self.reports_per_node());
-        let text = text.map(|source| parse_text(source));
+        let text = text.map(|source| statement_text(source).to_vec());
         let mut before = Vec::new();
         if let Some(name) = naming.as_deref().and_then(Naming::statement) {
             self.bring(name, to, &mut before);
@@ -486,7 +481,7 @@ impl Session {
         if !known.has_source() {
             return Some(Summary { route: Route::Primary, writes: true, ..summary });
         }
-        let text = parse_text(&known.source);
+        let text = statement_text(&known.source).to_vec();
         let (judged, _) = self.understand(Some(&text))?;
         self.statements.judged_again(name, &judged);
         Some(judged)
@@ -497,8 +492,8 @@ impl Session {
         let Some(portal) = self.statements.portal(name).cloned() else {
             return self.ask(Target::MAIN, Ask::Execute, |session, to| session.note_sent(&Summary::UNTOLD, None, to));
         };
-        if let Some(kind) = portal.summary.local {
-            return self.local_execute(kind, portal.text.as_deref().unwrap_or_default());
+        if let Some(local) = portal.summary.local {
+            return self.local_execute(local, portal.text.as_deref().unwrap_or_default());
         }
         if portal.on.is_empty() {
             return self.portal_lost();
@@ -637,7 +632,7 @@ impl Session {
 }
 
 /// The statement text of a whole Parse message.
-fn parse_text(message: &[u8]) -> Vec<u8> {
+fn statement_text(message: &[u8]) -> &[u8] {
     let text = split_cstr(&message[HEADER_BYTES..]).and_then(|(_, rest)| split_cstr(rest)).map(|(text, _)| text);
-    text.unwrap_or_default().to_vec()
+    text.unwrap_or_default()
 }

@@ -1,10 +1,11 @@
 //! Where a statement goes: what [`crate::route`] decides, given where the session stands.
 
+use super::decisions::Decision as Noted;
 use super::port::Target;
 use super::statements::{Naming, Summary};
-use super::{BALANCE, MAIN, Report, Session};
-use crate::route::{self, Decision, Destination, Standing, Statement};
-use crate::sql::{Hazards, Route};
+use super::{BALANCE, MAIN, PORTS, Report, Session, SessionEvent};
+use crate::route::{self, Decision, Destination, Standing};
+use crate::sql::Hazards;
 use crate::wire::TransactionStatus;
 
 impl Session {
@@ -19,8 +20,7 @@ impl Session {
 
     /// Where a statement goes now, and why.
     pub(super) fn decide(&self, summary: &Summary) -> Decision {
-        let statement = Statement { route: summary.route, reason: summary.reason, hazards: summary.hazards };
-        route::decide(&statement, &self.standing())
+        route::decide(&summary.statement(), &self.standing())
     }
 
     fn standing(&self) -> Standing {
@@ -98,13 +98,31 @@ impl Session {
         self.owes_nothing() || (follows && !self.bringing)
     }
 
+    /// Keeps a decision for `SHOW pool_decisions`: `summary` is what it rested on, `to` what came of it.
+    pub(super) fn note_decision(&self, summary: &Summary, naming: Option<&Naming>, to: Target, text: &[u8]) {
+        let Some(login) = &self.login else { return };
+        let executed = self.executed(summary, naming);
+        let mut nodes = [None; PORTS];
+        let sent = to.positions().filter_map(|position| self.ports[position].as_ref());
+        nodes.iter_mut().zip(sent).for_each(|(node, port)| *node = Some(port.node));
+        self.commons.decisions.borrow_mut().note(&Noted {
+            at: self.idle_since,
+            session: self.id,
+            database: &login.database,
+            user: &login.user,
+            nodes,
+            statement: executed.statement(),
+            rule: self.decide(&executed).rule,
+            follows: naming.is_some() && self.choose(&executed) != to,
+            text,
+        });
+    }
+
     /// Notes what sending a statement to `target` means for the routing of those that follow.
     pub(super) fn note_sent(&mut self, summary: &Summary, naming: Option<&Naming>, target: Target) {
-        if summary.route == Route::Either
-            && let Some(port) = &self.ports[target.speaker()]
-        {
-            let node = port.node;
-            self.report(Report::Select { node });
+        for port in target.positions().filter_map(|position| self.ports[position].as_ref()) {
+            let report = Report::Sent { node: port.node, verb: summary.verb };
+            self.events.push_back(SessionEvent::Report(report));
         }
         self.both_asked |= target == Target::BOTH;
         let writes = summary.writes && target.has(MAIN);

@@ -6,7 +6,8 @@
 use super::port::{Ask, Skipped, Target};
 use crate::catalog::Judgement;
 use crate::limits::{KEPT_STATEMENT_BYTES, KEPT_STATEMENTS};
-use crate::sql::{Analysis, Count, Effect, Hazards, Name, PoolReport, Reason, Route};
+use crate::route::Statement;
+use crate::sql::{Analysis, Count, Effect, Hazards, Name, PoolReport, Reason, Route, Verb};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
@@ -25,15 +26,33 @@ pub(super) struct Summary {
     /// It ends a transaction; if its reply is lost, nobody knows how.
     pub commits: bool,
     /// pgconvoy answers it itself.
-    pub local: Option<PoolReport>,
+    pub local: Option<Local>,
     /// It changes the session where only this node sees it: from then on, only the main port knows the session.
     pub parts_ways: bool,
     /// Where it goes depends on what its names mean, and has not been found out.
     pub open: bool,
+    /// What kind of statement it is.
+    pub verb: Verb,
     /// For which state of the catalogue that was found out ([`Catalog::age`]).
     ///
     /// [`Catalog::age`]: crate::catalog::Catalog::age
     pub judged_at: u64,
+}
+
+/// What pgconvoy answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Local {
+    /// A table.
+    Table(PoolReport),
+    /// `PGPOOL SHOW`, `SET` or `RESET`.
+    Command,
+}
+
+impl Local {
+    /// Whether the text is looked at when it is executed.
+    pub(super) const fn needs_text(self) -> bool {
+        matches!(self, Self::Command | Self::Table(PoolReport::Route))
+    }
 }
 
 impl Summary {
@@ -48,6 +67,7 @@ impl Summary {
         local: None,
         parts_ways: true,
         open: false,
+        verb: Verb::Other,
         judged_at: 0,
     };
 
@@ -58,8 +78,9 @@ impl Summary {
     pub(super) fn of(analysis: &Analysis<'_>) -> Self {
         let effect = &analysis.effect;
         let local = match effect {
-            Effect::ShowPool(kind) => Some(*kind),
-            Effect::ExplainRoute { .. } => Some(PoolReport::Route),
+            Effect::ShowPool(kind) => Some(Local::Table(*kind)),
+            Effect::ExplainRoute { .. } => Some(Local::Table(PoolReport::Route)),
+            Effect::PgpoolCommand { .. } => Some(Local::Command),
             _ => None,
         };
         // What a standby refuses, or what is known by name on one node only, goes to the primary.
@@ -83,8 +104,14 @@ impl Summary {
             local,
             parts_ways: set_apart || hazards.contains(Hazards::CHANGES_STATE_UNSEEN),
             open: analysis.open,
+            verb: analysis.verb,
             judged_at: 0,
         }
+    }
+
+    /// What its route depends on.
+    pub(super) const fn statement(&self) -> Statement {
+        Statement { route: self.route, reason: self.reason, hazards: self.hazards }
     }
 
     /// It is for the primary, whatever its names mean.
@@ -165,14 +192,15 @@ pub(super) struct Prepared {
     pub on: Target,
     pub summary: Summary,
     pub naming: Option<Rc<Naming>>,
-    /// The whole Parse message, so that another port can be given it. Empty where it is not kept.
+    /// The whole Parse message, so that another port can be given it; the text alone of what pgconvoy answers itself.
+    /// Empty where it is not kept.
     pub source: Vec<u8>,
 }
 
 impl Prepared {
     /// True when other ports can be given it.
     pub(super) fn has_source(&self) -> bool {
-        !self.source.is_empty()
+        !self.source.is_empty() && self.summary.local.is_none()
     }
 
     /// The ports of `wanted` where they know it or can be given it, otherwise those `on` which it is known.
@@ -316,6 +344,13 @@ impl Statements {
         }
     }
 
+    /// What was found out of names is to be found out again.
+    pub(super) fn forget_judgements(&mut self) {
+        for known in self.named.values_mut().chain(&mut self.unnamed) {
+            known.summary.judged_at = u64::MAX;
+        }
+    }
+
     /// Notes that pgconvoy itself gives `position` a statement that it did not know.
     pub(super) fn brought(&mut self, name: &[u8], position: usize) {
         self.pending.push(position, Change::Brought(significant(name).into(), Target::only(position)));
@@ -391,6 +426,16 @@ impl Statements {
         for _ in 0..skipped.portals {
             self.pending_portals.take(position);
         }
+    }
+
+    /// Keeps a statement that pgconvoy answers itself, with its text if that is needed.
+    pub(super) fn put_local(&mut self, name: &[u8], summary: Summary, text: &[u8]) {
+        let mut source = Vec::new();
+        if self.has_room(name, text.len()) {
+            source.extend_from_slice(text);
+            self.kept_bytes += if name.is_empty() { 0 } else { text.len() };
+        }
+        self.put(significant(name).into(), Prepared { on: Target::NONE, summary, naming: None, source });
     }
 
     /// Keeps a statement.

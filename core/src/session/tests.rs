@@ -1,6 +1,7 @@
 //! Stories of one session with a primary and a load-balance node, by their subject. The stage that they share is here.
 
 mod batches;
+mod commands;
 mod copy;
 mod lookup;
 mod losses;
@@ -27,6 +28,9 @@ struct Stage {
     cancelled: Vec<NodeId>,
     claimed: Vec<Box<[u8]>>,
     shown: usize,
+    commands: Vec<(Box<[u8]>, bool)>,
+    counted: Vec<(NodeId, Verb)>,
+    erred: Vec<NodeId>,
 }
 
 impl Stage {
@@ -43,10 +47,17 @@ impl Stage {
         let view = Arc::new(View { epoch: 1, mode: crate::node::Mode::Streaming, nodes });
         let setup = Setup { load_balance: true, ..Setup::default() };
         let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
-        let keys = Rc::new(RefCell::new(KeyCache::new()));
-        let catalog = Rc::new(RefCell::new(known()));
-        let session = Session::new(Arc::new(setup), view, secrets, 1, keys, catalog, NOW);
-        let mut stage = Self { session, released: vec![], cancelled: vec![], claimed: vec![], shown: 0 };
+        let session = Session::new(Arc::new(setup), view, secrets, 7, 1, Commons::new(known()), NOW);
+        let mut stage = Self {
+            session,
+            released: vec![],
+            cancelled: vec![],
+            claimed: vec![],
+            shown: 0,
+            commands: vec![],
+            counted: vec![],
+            erred: vec![],
+        };
         let mut startup = Vec::new();
         crate::wire::startup::build(&mut startup, b"alice", b"shop", b"");
         stage.session.handle_read(Peer::Client, &mut BytesMut::from(&startup[..]), NOW);
@@ -108,6 +119,9 @@ impl Stage {
                 SessionEvent::Release { node } => self.released.push(node),
                 SessionEvent::Cancel { node, .. } => self.cancelled.push(node),
                 SessionEvent::Show(_) => self.shown += 1,
+                SessionEvent::Command { text, describe } => self.commands.push((text, describe)),
+                SessionEvent::Report(Report::Sent { node, verb }) => self.counted.push((node, verb)),
+                SessionEvent::Report(Report::Erred { node, .. }) => self.erred.push(node),
                 SessionEvent::Report(Report::Claim { database }) => self.claimed.push(database),
                 _ => {}
             }

@@ -65,6 +65,28 @@ pub enum Route {
     Either,
 }
 
+/// What kind of statement it is, as `SHOW pool_backend_stats` counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// `SELECT`, `TABLE`, `VALUES`.
+    Select,
+    /// `INSERT`.
+    Insert,
+    /// `UPDATE`.
+    Update,
+    /// `DELETE`.
+    Delete,
+    /// What defines, alters or empties objects, and says who may use them.
+    Ddl,
+    /// Everything else.
+    Other,
+}
+
+impl Verb {
+    /// How many there are.
+    pub const COUNT: usize = Self::Other as usize + 1;
+}
+
 /// What a session must know about a text to protect itself; a set of the constants below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hazards(u8);
@@ -243,6 +265,8 @@ pub enum PoolReport {
     HealthCheckStats,
     /// `SHOW pool_backend_stats`.
     BackendStats,
+    /// `SHOW pool_decisions`.
+    Decisions,
 }
 
 /// Where a statement may go, and whether it may write.
@@ -260,6 +284,8 @@ pub struct Verdict {
     pub open: bool,
     /// It is a query that only calls `set_config`, with the same result on every node.
     pub configures: bool,
+    /// What kind of statement it is.
+    pub verb: Verb,
 }
 
 /// What a text of one statement does to the session. A text of several has [`Effect::None`] and [`Hazards`] instead.
@@ -438,6 +464,8 @@ pub struct Analysis<'a> {
     pub reason: Reason,
     /// Nothing keeps it from any node but what its names may mean: for [`crate::catalog`] to judge.
     pub open: bool,
+    /// What kind of statement it is; of several, the first.
+    pub verb: Verb,
 }
 
 /// Reads the text of a query message, or of Parse. It never fails: what is not understood is for the primary.
@@ -484,8 +512,8 @@ fn read<'a>(cursor: &mut Cursor<'a>) -> Analysis<'a> {
 
 impl<'a> Analysis<'a> {
     fn new(count: Count, verdict: Verdict, effect: Effect<'a>) -> Self {
-        let Verdict { route, writes, hazards, reason, open, .. } = verdict;
-        Analysis { count, route, writes, effect, hazards, reason, open: open && effect.only_reads() }
+        let Verdict { route, writes, hazards, reason, open, verb, .. } = verdict;
+        Analysis { count, route, writes, effect, hazards, reason, open: open && effect.only_reads(), verb }
     }
 
     /// Takes in one more statement of a text of several.
@@ -522,7 +550,7 @@ impl Verdict {
 
     const fn of(route: Route, writes: bool, reason: Reason) -> Self {
         let open = matches!(route, Route::Either);
-        Verdict { route, writes, hazards: Hazards::NONE, reason, open, configures: false }
+        Verdict { route, writes, hazards: Hazards::NONE, reason, open, configures: false, verb: Verb::Other }
     }
 
     /// Something was found that belongs to the primary. The gravest reason is kept.

@@ -11,7 +11,7 @@ use super::keyword::Keyword;
 use super::lexer::{Kind, Token};
 use super::name::Name;
 use super::uses::UseKind;
-use super::{Hazards, Reason, Route, Verdict};
+use super::{Hazards, Reason, Route, Verb, Verdict};
 use crate::limits::SQL_PARENTHESES;
 
 /// Whether a token of this kind can begin a query.
@@ -95,6 +95,8 @@ struct Word {
 
 struct Scan {
     verdict: Verdict,
+    /// The word behind a `WITH` that tells what the statement does.
+    verb: Verb,
     before: Before,
     /// What stood before [`Scan::before`].
     earlier: Before,
@@ -113,6 +115,7 @@ impl Scan {
         let level = Level::of(Inside::Anything);
         Scan {
             verdict: Verdict::either(),
+            verb: Verb::Select,
             before: Before::Start,
             earlier: Before::Start,
             into: false,
@@ -327,7 +330,18 @@ impl Scan {
             K::For if matches!(next, Kind::Keyword(K::Share | K::No | K::Key)) => {
                 self.verdict.demand_primary(Reason::RowLock, true);
             }
-            K::Insert | K::Update | K::Delete | K::Merge => self.verdict.demand_primary(Reason::ModifyingQuery, true),
+            K::Insert | K::Update | K::Delete | K::Merge => {
+                self.verdict.demand_primary(Reason::ModifyingQuery, true);
+                let main = self.depth == 0 && self.level().list == List::With;
+                if main && self.verb == Verb::Select && matches!(before, Before::Close(_)) {
+                    self.verb = match keyword {
+                        K::Insert => Verb::Insert,
+                        K::Update => Verb::Update,
+                        K::Delete => Verb::Delete,
+                        _ => Verb::Other,
+                    };
+                }
+            }
             K::Into => {
                 self.verdict.demand_primary(Reason::Into, true);
                 self.verdict.warn(Hazards::RESHAPES);
@@ -461,6 +475,7 @@ impl Scan {
     }
 
     fn finish(mut self) -> Verdict {
+        self.verdict.verb = self.verb;
         if self.depth > 0 {
             self.not_understood();
         }

@@ -6,7 +6,7 @@ use super::keyword::Keyword as K;
 use super::lexer::{Kind, Token};
 use super::setting::{self, Modes};
 use super::uses::UseKind;
-use super::{Effect, Hazards, Name, PoolReport, Reason, Route, Verdict, query};
+use super::{Effect, Hazards, Name, PoolReport, Reason, Route, Verb, Verdict, query};
 
 /// A statement's verdict and effect.
 pub(super) type Read<'a> = (Verdict, Effect<'a>);
@@ -19,6 +19,7 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
         return if verdict.configures { (Verdict::both(), Effect::SetConfig) } else { (verdict, Effect::None) };
     }
     let first = cursor.kind();
+    let verb = verb(first, cursor);
     // What a procedure or a library does to the session, only its server knows.
     let unseen = is_word(cursor, "call") || is_word(cursor, "load");
     let imports = is_word(cursor, "import");
@@ -38,12 +39,27 @@ pub(super) fn read<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
         Kind::Name => Some(writes(cursor)),
         _ => None,
     };
-    match understood {
+    let (verdict, effect) = match understood {
         Some(read) if cursor.at_end() => read,
         _ => {
             let hazards = if let Kind::Keyword(word) = first { hazards_of(word) } else { Hazards::NONE };
             (Verdict::not_understood(hazards.union(skip(cursor))), Effect::None)
         }
+    };
+    (Verdict { verb, ..verdict }, effect)
+}
+
+/// What kind of statement begins with the word that stands here.
+fn verb(first: Kind, cursor: &Cursor<'_>) -> Verb {
+    const DEFINING: [&str; 9] =
+        ["truncate", "comment", "reindex", "refresh", "revoke", "security", "reassign", "import", "cluster"];
+    match first {
+        Kind::Keyword(K::Insert) => Verb::Insert,
+        Kind::Keyword(K::Update) => Verb::Update,
+        Kind::Keyword(K::Delete) => Verb::Delete,
+        Kind::Keyword(K::Create | K::Alter | K::Drop | K::Grant) => Verb::Ddl,
+        Kind::Name if cursor.name().is_some_and(|name| DEFINING.iter().any(|word| name.is(word))) => Verb::Ddl,
+        _ => Verb::Other,
     }
 }
 
@@ -181,7 +197,7 @@ fn show<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
     Some((verdict, Effect::None))
 }
 
-const POOL_REPORTS: [(&str, PoolReport); 8] = [
+const POOL_REPORTS: [(&str, PoolReport); 9] = [
     ("pool_nodes", PoolReport::Nodes),
     ("pool_status", PoolReport::Status),
     ("pool_processes", PoolReport::Processes),
@@ -190,6 +206,7 @@ const POOL_REPORTS: [(&str, PoolReport); 8] = [
     ("pool_cache", PoolReport::Cache),
     ("pool_health_check_stats", PoolReport::HealthCheckStats),
     ("pool_backend_stats", PoolReport::BackendStats),
+    ("pool_decisions", PoolReport::Decisions),
 ];
 
 fn pgpool_command<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {

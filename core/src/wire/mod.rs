@@ -87,11 +87,27 @@ impl TransactionStatus {
     }
 }
 
+/// How grave an ErrorResponse is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gravity {
+    /// The statement failed.
+    Error,
+    /// The session ends.
+    Fatal,
+    /// All sessions of the server end.
+    Panic,
+}
+
+impl Gravity {
+    /// How many there are.
+    pub const COUNT: usize = Self::Panic as usize + 1;
+}
+
 /// The two fields of an ErrorResponse that decisions rest on. They stand among the first bytes of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorHead {
-    /// True for FATAL and PANIC: the backend closes the connection after it.
-    pub fatal: bool,
+    /// How grave it is.
+    pub gravity: Gravity,
     /// The code; `XXXXX` where the backend sent none.
     pub sqlstate: crate::fault::SqlState,
 }
@@ -99,14 +115,15 @@ pub struct ErrorHead {
 impl ErrorHead {
     /// Reads the fields `V` (or `S`) and `C` from the body of an ErrorResponse, which may be cut short.
     pub fn parse(mut body: &[u8]) -> Self {
-        let mut head = Self { fatal: false, sqlstate: *b"XXXXX" };
+        let mut head = Self { gravity: Gravity::Error, sqlstate: *b"XXXXX" };
         while let Some((&field, rest)) = body.split_first() {
             if field == 0 {
                 break;
             }
             let Some((value, rest)) = split_cstr(rest) else { break };
             match field {
-                b'S' | b'V' => head.fatal |= matches!(value, b"FATAL" | b"PANIC"),
+                b'S' | b'V' if value == b"FATAL" => head.gravity = head.gravity.max(Gravity::Fatal),
+                b'S' | b'V' if value == b"PANIC" => head.gravity = Gravity::Panic,
                 b'C' => {
                     if let Ok(code) = value.try_into() {
                         head.sqlstate = code;
@@ -117,6 +134,11 @@ impl ErrorHead {
             body = rest;
         }
         head
+    }
+
+    /// Whether the backend closes the connection after it.
+    pub fn is_fatal(&self) -> bool {
+        self.gravity > Gravity::Error
     }
 }
 
@@ -138,9 +160,9 @@ mod tests {
     #[test]
     fn an_error_is_read_as_far_as_it_goes() {
         let whole = ErrorHead::parse(b"SFATAL\0VFATAL\0C57P01\0Mgone\0\0");
-        assert_eq!(whole, ErrorHead { fatal: true, sqlstate: *b"57P01" });
+        assert_eq!(whole, ErrorHead { gravity: Gravity::Fatal, sqlstate: *b"57P01" });
         let cut = ErrorHead::parse(b"SERROR\0VERR");
-        assert_eq!(cut, ErrorHead { fatal: false, sqlstate: *b"XXXXX" });
+        assert_eq!(cut, ErrorHead { gravity: Gravity::Error, sqlstate: *b"XXXXX" });
         assert_eq!(ErrorHead::parse(b"C1\0").sqlstate, *b"XXXXX", "a code of the wrong length is none");
     }
 }

@@ -173,6 +173,7 @@ impl<E: Env> Drive<E> {
                 Mail::View(view) => self.session.handle_view(&view, now),
                 Mail::Shutdown(how) => self.session.handle_shutdown(how, now),
                 Mail::Rows(rows) => self.session.handle_show(&rows, now),
+                Mail::Outcome(outcome) => self.session.handle_command(*outcome, now),
                 Mail::CancelOtherDone => {
                     if let Some(ending) = &mut self.ending {
                         ending.waiting = false;
@@ -218,7 +219,8 @@ impl<E: Env> Drive<E> {
                     self.worker.logged_in(self.mailbox.id, &self.session, key.clone());
                     self.key = Some(key);
                 }
-                SessionEvent::Show(kind) => self.worker.show(kind, &self.mailbox),
+                SessionEvent::Show(kind) => self.worker.show(kind, &self.session, &self.mailbox),
+                SessionEvent::Command { text, describe } => self.worker.command(&text, describe, &self.mailbox),
                 SessionEvent::Report(report) => self.worker.report(&self.session, report),
                 SessionEvent::Close(fault) => {
                     if let Some(fault) = &fault {

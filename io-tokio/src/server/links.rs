@@ -126,7 +126,7 @@ async fn login_at<E: Env>(
     let Some(backend) = settings.backend(node) else {
         return Err(Refused::unreachable(node, "it is not configured any more"));
     };
-    let connect = connect_and_log_in(&worker.env, backend, login, worker.nonce(), &worker.keys);
+    let connect = connect_and_log_in(&worker.env, backend, login, worker.nonce(), &worker.commons.keys);
     match timeout(settings.connect_timeout, connect).await {
         Ok(opened) => opened,
         Err(_) => Err(timed_out(node)),
@@ -187,7 +187,7 @@ pub(super) async fn wash<E: Env>(worker: Rc<Worker<E>>, mut link: Link, mut line
     super::journal::washing(&settings, &link);
     link.wash(&settings.reset_queries);
     let bound = Duration::from_millis(RESET_TIMEOUT_MS);
-    let washed = timeout(bound, converse(&mut link, &mut line.stream, &worker.keys)).await.is_ok();
+    let washed = timeout(bound, converse(&mut link, &mut line.stream, &worker.commons.keys)).await.is_ok();
     let clean = washed && matches!(link.outcome(), Outcome::Ready);
     link.parameters.share(&mut worker.parameters.borrow_mut());
     worker.give_back(link, line, clean);

@@ -5,6 +5,7 @@ use pgconvoy_core::fault::Fault;
 use pgconvoy_core::link::{Link, Refused};
 use pgconvoy_core::node::{NodeId, View};
 use pgconvoy_core::session::Shutdown;
+use pgconvoy_core::session::local::Outcome;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -31,6 +32,8 @@ pub(super) enum Mail<S> {
     Shutdown(Shutdown),
     /// The rows of a table.
     Rows(Vec<Vec<String>>),
+    /// What a command has come to.
+    Outcome(Box<Outcome>),
     /// The one who asked for a cancel has been told, or is gone.
     CancelOtherDone,
 }

@@ -3,6 +3,7 @@
 //! [`run`] is production: one control thread, one thread per worker. [`serve`] is the same program on one thread, over
 //! any [`Env`]: what the simulator runs.
 
+mod command;
 mod control;
 mod drive;
 mod journal;

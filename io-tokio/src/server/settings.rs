@@ -1,7 +1,7 @@
 //! What the server needs of a configuration.
 
 use super::ServerError;
-use crate::config::{ClusteringMode, Config, RelcacheQueryTarget};
+use crate::config::{ClusteringMode, Config, RelcacheQueryTarget, SessionValues};
 use crate::env::Address;
 use pgconvoy_core::auth::Secret;
 use pgconvoy_core::auth::passwd::{Credential, PasswordFile};
@@ -148,6 +148,16 @@ impl Settings {
         }
     }
 
+    /// What a session is given that has set `own` for itself.
+    pub(super) fn for_session(&self, own: &SessionValues) -> Arc<Setup> {
+        if own.is_empty() {
+            return Arc::clone(&self.session);
+        }
+        let mut setup = Setup::clone(&self.session);
+        take_session_values(&mut setup, &self.config.with_session(own));
+        Arc::new(setup)
+    }
+
     /// Takes what the server needs out of a configuration. Reads `pool_passwd`.
     pub fn from_config(config: &Config) -> Result<Self, ServerError> {
         let mode = match config.clustering.backend_clustering_mode {
@@ -162,23 +172,17 @@ impl Settings {
         };
         let passwords = read_passwords(config)?;
         let probe = probe(config, &passwords);
-        let limit = |limit: Duration| (!limit.is_zero()).then_some(limit);
         let logging = &config.logging;
-        let session = Setup {
-            passwords,
+        let mut session = Setup {
+            passwords: Arc::new(passwords),
             authentication_timeout: limit(config.auth.authentication_timeout),
-            client_idle_limit: limit(config.pool.client_idle_limit),
             load_balance: config.load_balance.load_balance_mode && mode == Mode::Streaming,
-            policy: config.policy().map_err(ServerError::Configuration)?,
-            allow_sql_comments: config.load_balance.allow_sql_comments,
-            check_unlogged: config.load_balance.check_unlogged_table,
+            policy: Arc::new(config.policy().map_err(ServerError::Configuration)?),
             ask_balance_node: config.relation_cache.relcache_query_target == RelcacheQueryTarget::LoadBalanceNode,
-            report_per_node: logging.log_per_node_statement,
-            notice_per_node: logging.notice_per_node_statement,
-            report_statements: logging.log_statement,
-            report_messages: logging.log_client_messages,
             salt_seed: salt_seed(),
+            ..Setup::default()
         };
+        take_session_values(&mut session, config);
         let clients = config.processes.num_init_children;
         let queue_timeout = limit(config.own.client_queue_timeout).unwrap_or(Duration::MAX);
         let connect_timeout = limit(config.health_check.connect_timeout).unwrap_or(Duration::from_secs(3600));
@@ -206,6 +210,23 @@ impl Settings {
             config: Arc::new(config.clone()),
         })
     }
+}
+
+/// Zero stands for no limit.
+fn limit(limit: Duration) -> Option<Duration> {
+    (!limit.is_zero()).then_some(limit)
+}
+
+/// Takes what each session can set for itself.
+fn take_session_values(setup: &mut Setup, config: &Config) {
+    let logging = &config.logging;
+    setup.client_idle_limit = limit(config.pool.client_idle_limit);
+    setup.allow_sql_comments = config.load_balance.allow_sql_comments;
+    setup.check_unlogged = config.load_balance.check_unlogged_table;
+    setup.report_per_node = logging.log_per_node_statement;
+    setup.notice_per_node = logging.notice_per_node_statement;
+    setup.report_statements = logging.log_statement;
+    setup.report_messages = logging.log_client_messages;
 }
 
 /// The seed of the salts that clients are shown: the same for the life of the process, so that an unknown user's salt

@@ -8,6 +8,9 @@ use pgconvoy_core::gate::{Entry, Gate};
 use pgconvoy_core::link::Login;
 use pgconvoy_core::node::NodeId;
 use pgconvoy_core::pool::Limit;
+use pgconvoy_core::sql::Verb;
+use pgconvoy_core::time::Instant;
+use pgconvoy_core::wire::Gravity;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +44,8 @@ pub(super) enum WorkerMail<P> {
     Sweep,
     /// The idle links are listed, for `SHOW pool_pools`.
     ListIdle(oneshot::Sender<Vec<LinkInfo>>),
+    /// The last decisions are listed, for `SHOW pool_decisions`.
+    ListDecisions(oneshot::Sender<Vec<DecisionInfo>>),
 }
 
 /// A link, for `SHOW pool_pools`.
@@ -58,6 +63,17 @@ pub struct LinkInfo {
     pub session: Option<SessionId>,
 }
 
+/// A decision, for `SHOW pool_decisions`.
+#[derive(Clone, Debug)]
+pub struct DecisionInfo {
+    /// When it was made.
+    pub at: Instant,
+    /// The role whose statement it is about.
+    pub user: Vec<u8>,
+    /// The row, the statement last.
+    pub row: Vec<String>,
+}
+
 /// A session, for `SHOW pool_processes`.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
@@ -73,6 +89,18 @@ pub struct SessionInfo {
     pub balance_node: Option<NodeId>,
 }
 
+/// What one worker has counted of one node.
+#[derive(Default)]
+struct NodeCounts {
+    sent: [AtomicU64; Verb::COUNT],
+    errors: [AtomicU64; Gravity::COUNT],
+}
+
+/// One more, by the only thread that writes it.
+fn count(number: &AtomicU64) {
+    number.store(number.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
 /// Shared by all workers.
 pub(super) struct Shared<P> {
     /// As they were read last.
@@ -81,7 +109,8 @@ pub(super) struct Shared<P> {
     gate_waiters: Mutex<BTreeMap<SessionId, usize>>,
     cancel_keys: Mutex<BTreeMap<(i32, Bytes), (usize, SessionId)>>,
     tokens: Vec<AtomicU32>,
-    selects: Vec<AtomicU64>,
+    /// What each worker has counted, node by node. It writes its own only.
+    counts: Vec<Vec<NodeCounts>>,
     reshapings: AtomicU64,
     /// Sessions of each worker.
     pub loads: Vec<AtomicU32>,
@@ -109,7 +138,7 @@ impl<P> Shared<P> {
             cancel_keys: Mutex::default(),
             tokens: (0..nodes).map(|_| AtomicU32::new(settings.links_per_node)).collect(),
             reshapings: AtomicU64::new(0),
-            selects: (0..nodes).map(|_| AtomicU64::new(0)).collect(),
+            counts: workers.iter().map(|_| (0..nodes).map(|_| NodeCounts::default()).collect()).collect(),
             loads: workers.iter().map(|_| AtomicU32::new(0)).collect(),
             workers,
             sessions: Mutex::default(),
@@ -126,12 +155,7 @@ impl<P> Shared<P> {
     }
 
     /// A session wants a place. `None` when it has to wait: the worker will be told.
-    pub(super) fn arrive(
-        &self,
-        session: SessionId,
-        worker: usize,
-        now: pgconvoy_core::time::Instant,
-    ) -> Option<Result<(), Fault>> {
+    pub(super) fn arrive(&self, session: SessionId, worker: usize, now: Instant) -> Option<Result<(), Fault>> {
         let mut waiters = lock(&self.gate_waiters);
         match lock(&self.gate).arrive(session, now) {
             Entry::In => Some(Ok(())),
@@ -166,7 +190,7 @@ impl<P> Shared<P> {
     }
 
     /// Turns away those who have waited for too long. Returns when to come again.
-    pub(super) fn expire_waiters(&self, now: pgconvoy_core::time::Instant) -> Option<pgconvoy_core::time::Instant> {
+    pub(super) fn expire_waiters(&self, now: Instant) -> Option<Instant> {
         let mut waiters = lock(&self.gate_waiters);
         let mut gate = lock(&self.gate);
         while let Some((session, fault)) = gate.expire(now) {
@@ -200,14 +224,34 @@ impl<P> Shared<P> {
         self.reshapings.load(Ordering::Acquire)
     }
 
-    pub(super) fn count_select(&self, node: NodeId) {
-        if let Some(count) = self.selects.get(usize::from(node.0)) {
-            count.fetch_add(1, Ordering::Relaxed);
+    /// A statement goes to a node.
+    pub(super) fn count_sent(&self, worker: usize, node: NodeId, verb: Verb) {
+        if let Some(counts) = self.counts[worker].get(usize::from(node.0)) {
+            count(&counts.sent[verb as usize]);
         }
     }
 
-    pub(super) fn selects(&self, node: NodeId) -> u64 {
-        self.selects.get(usize::from(node.0)).map_or(0, |count| count.load(Ordering::Relaxed))
+    /// A node has answered with an error.
+    pub(super) fn count_error(&self, worker: usize, node: NodeId, gravity: Gravity) {
+        if let Some(counts) = self.counts[worker].get(usize::from(node.0)) {
+            count(&counts.errors[gravity as usize]);
+        }
+    }
+
+    /// Statements of a kind that went to a node.
+    pub(super) fn sent(&self, node: NodeId, verb: Verb) -> u64 {
+        let of = |worker: &Vec<NodeCounts>| {
+            Some(worker.get(usize::from(node.0))?.sent[verb as usize].load(Ordering::Relaxed))
+        };
+        self.counts.iter().filter_map(of).sum()
+    }
+
+    /// Errors of a gravity that a node has answered with.
+    pub(super) fn errors(&self, node: NodeId, gravity: Gravity) -> u64 {
+        let of = |worker: &Vec<NodeCounts>| {
+            Some(worker.get(usize::from(node.0))?.errors[gravity as usize].load(Ordering::Relaxed))
+        };
+        self.counts.iter().filter_map(of).sum()
     }
 
     pub(super) fn register_key(&self, key: (i32, Bytes), worker: usize, session: SessionId) {

@@ -1,9 +1,14 @@
 //! The rows of the `SHOW pool_*` tables, in pgpool 4.3's columns.
 
-use super::shared::{LinkInfo, SessionId, SessionInfo, Shared, WorkerMail};
+use super::shared::{DecisionInfo, LinkInfo, SessionId, SessionInfo, Shared, WorkerMail};
 use pgconvoy_core::link::Login;
-use pgconvoy_core::node::{Delay, Health, Mode, Role, View};
-use pgconvoy_core::sql::PoolReport;
+use pgconvoy_core::node::{Delay, Health, Mode, NodeId, Role, View};
+use pgconvoy_core::session::Session;
+use pgconvoy_core::session::decisions::{Decision, Decisions};
+use pgconvoy_core::session::explain;
+use pgconvoy_core::sql::{PoolReport, Verb};
+use pgconvoy_core::time::Instant;
+use pgconvoy_core::wire::Gravity;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
@@ -11,24 +16,106 @@ use tokio::sync::oneshot;
 /// The release of pgpool-II whose tables and tools pgconvoy answers.
 pub const PGPOOL_VERSION: &str = "4.3.5";
 
+/// Instead of a statement that is none of the asker's business; PostgreSQL's words in `pg_stat_activity`.
+const HIDDEN: &str = "<insufficient privilege>";
+
 type Rows = Vec<Vec<String>>;
 
+/// Who asks for a table.
+pub(super) struct Asker {
+    session: SessionId,
+    user: Vec<u8>,
+    superuser: bool,
+}
+
+impl Asker {
+    pub(super) fn of(id: SessionId, session: &Session) -> Self {
+        let user = session.login().map_or_else(Vec::new, |login| login.user.clone());
+        let mut roles = session.links().map(|link| link.parameters.get(b"is_superuser"));
+        Self { session: id, user, superuser: roles.any(|is| is == Some(b"on")) }
+    }
+}
+
 /// The rows of a table.
-pub(super) async fn rows<P>(kind: PoolReport, shared: &Shared<P>, view: &View, asker: SessionId) -> Rows {
+pub(super) async fn rows<P>(kind: PoolReport, shared: &Shared<P>, view: &View, asker: &Asker) -> Rows {
     match kind {
-        PoolReport::Nodes => nodes(shared, view, asker),
+        PoolReport::Nodes => nodes(shared, view, asker.session),
         PoolReport::Status => status(shared, view),
         PoolReport::Version => vec![vec![format!("{PGPOOL_VERSION} (pgconvoy {})", env!("CARGO_PKG_VERSION"))]],
         PoolReport::Processes => processes(shared),
         PoolReport::Pools => pools(shared).await,
-        // What these count does not exist yet: the query cache, health checks, statements by kind.
+        PoolReport::BackendStats => backend_stats(shared, view),
+        PoolReport::Decisions => all_decisions(shared, asker).await,
         // The session answers it itself.
         PoolReport::Route => Vec::new(),
-        PoolReport::Cache | PoolReport::HealthCheckStats | PoolReport::BackendStats => Vec::new(),
+        // What these count does not exist yet: the query cache, health checks.
+        PoolReport::Cache | PoolReport::HealthCheckStats => Vec::new(),
     }
 }
 
-fn words(view: &View, id: pgconvoy_core::node::NodeId) -> (&'static str, &'static str, &'static str) {
+fn backend_stats<P>(shared: &Shared<P>, view: &View) -> Rows {
+    let settings = shared.settings();
+    let row = |backend: &super::settings::BackendSettings| {
+        let (status, role, _) = words(view, backend.id);
+        let mut row = vec![backend.id.to_string(), backend.hostname.clone(), backend.port.to_string()];
+        row.extend([status, role].map(String::from));
+        let sent = [Verb::Select, Verb::Insert, Verb::Update, Verb::Delete, Verb::Ddl, Verb::Other];
+        row.extend(sent.map(|verb| shared.sent(backend.id, verb).to_string()));
+        let errors = [Gravity::Panic, Gravity::Fatal, Gravity::Error];
+        row.extend(errors.map(|gravity| shared.errors(backend.id, gravity).to_string()));
+        row
+    };
+    settings.backends.iter().map(row).collect()
+}
+
+/// The decisions of all workers in the order of time. As in `pg_stat_activity`, statements of others are a superuser's to
+/// read.
+async fn all_decisions<P>(shared: &Shared<P>, asker: &Asker) -> Rows {
+    let mut all = Vec::new();
+    for worker in 0..shared.workers.len() {
+        let (reply, answer) = oneshot::channel();
+        shared.tell(worker, WorkerMail::ListDecisions(reply));
+        all.extend(answer.await.unwrap_or_default());
+    }
+    all.sort_by_key(|decision| decision.at);
+    let visible = |DecisionInfo { user, mut row, .. }: DecisionInfo| {
+        if user != asker.user && !asker.superuser {
+            row.pop();
+            row.push(HIDDEN.to_owned());
+        }
+        row
+    };
+    all.into_iter().map(visible).collect()
+}
+
+/// What a worker's sessions have decided.
+pub(super) fn decisions(decisions: &Decisions, now: Instant) -> Vec<DecisionInfo> {
+    let wall = SystemTime::now();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let info = |decision: Decision<'_>| {
+        let time = wall.checked_sub(now.since(decision.at)).unwrap_or(wall);
+        let nodes: Vec<String> = decision.nodes.iter().flatten().map(NodeId::to_string).collect();
+        let [class, rule, mut reason, ..] = explain::words(&decision.statement, decision.rule);
+        if decision.follows {
+            reason.push_str(explain::FOLLOWS);
+        }
+        let row = vec![
+            crate::clock::local_ms(time),
+            decision.session.to_string(),
+            text(decision.database),
+            text(decision.user),
+            nodes.join(", "),
+            class,
+            rule,
+            reason,
+            text(decision.text),
+        ];
+        DecisionInfo { at: decision.at, user: decision.user.to_vec(), row }
+    };
+    decisions.iter().map(info).collect()
+}
+
+fn words(view: &View, id: NodeId) -> (&'static str, &'static str, &'static str) {
     let Some(node) = view.node(id) else { return ("unused", "standby", "unknown") };
     let status = match node.health {
         Health::Up => "up",
@@ -92,7 +179,7 @@ fn nodes<P>(shared: &Shared<P>, view: &View, asker: SessionId) -> Rows {
             format!("{weight:.6}"),
             role.into(),
             if unasked { "unknown" } else { pg_role }.into(),
-            shared.selects(backend.id).to_string(),
+            shared.sent(backend.id, Verb::Select).to_string(),
             (balance == Some(backend.id)).to_string(),
             delay(replication.delay),
             replication.state,

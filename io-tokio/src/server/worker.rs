@@ -5,9 +5,10 @@ use super::line::{Line, Right};
 use super::links;
 use super::mailbox::{Mail, Mailbox};
 use super::shared::{LinkInfo, SessionId, SessionInfo, Shared, WorkerMail};
+use super::show::Asker;
+use crate::config::SessionValues;
 use crate::env::{Env, Origin};
 use bytes::{Bytes, BytesMut};
-use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::catalog::Catalog;
 use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::link::{Link, Login, Refused};
@@ -15,7 +16,7 @@ use pgconvoy_core::node::{NodeId, Role, View};
 use pgconvoy_core::parameters::Parameters;
 use pgconvoy_core::pool::{Answer, Limit, LinkId, Pool, PoolEvent, Ticket};
 use pgconvoy_core::rng::lot;
-use pgconvoy_core::session::{Report, Secrets, Session, Shutdown};
+use pgconvoy_core::session::{Commons, Report, Secrets, Session, Shutdown};
 use pgconvoy_core::sql::PoolReport;
 use pgconvoy_core::time::Instant;
 use std::cell::{Cell, RefCell};
@@ -58,8 +59,8 @@ pub(super) struct Worker<E: Env> {
     pub shared: Arc<Shared<E::Parcel>>,
     /// The read buffer of all its sessions: each leaves it empty.
     pub scratch: RefCell<BytesMut>,
-    pub keys: Rc<RefCell<KeyCache>>,
-    catalog: Rc<RefCell<Catalog>>,
+    /// What its sessions have in common.
+    pub commons: Rc<Commons>,
     /// How much of [`Shared::reshapings`] the catalogue has heard of.
     reshapings: Cell<u64>,
     /// What most links have been told of their backends.
@@ -69,6 +70,8 @@ pub(super) struct Worker<E: Env> {
     waiting: RefCell<BTreeMap<Ticket, Waiting<Line<E>>>>,
     next_ticket: Cell<Ticket>,
     sessions: RefCell<BTreeMap<SessionId, Rc<Mailbox<Line<E>>>>>,
+    /// What sessions have set for themselves, of those that have.
+    own_values: RefCell<BTreeMap<SessionId, SessionValues>>,
     orders: RefCell<Orders>,
     news: mpsc::UnboundedSender<News>,
     /// Told whenever the pool has a new deadline.
@@ -94,8 +97,7 @@ impl<E: Env> Worker<E> {
             index,
             shared,
             scratch: RefCell::default(),
-            keys: Rc::new(RefCell::new(KeyCache::new())),
-            catalog: Rc::new(RefCell::new(Catalog::new(names, expire))),
+            commons: Commons::new(Catalog::new(names, expire)),
             reshapings: Cell::new(0),
             parameters: RefCell::default(),
             pool: RefCell::new(pool),
@@ -103,6 +105,7 @@ impl<E: Env> Worker<E> {
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
             sessions: RefCell::default(),
+            own_values: RefCell::default(),
             orders: RefCell::new(orders),
             news,
             pool_changed: tokio::sync::Notify::new(),
@@ -137,9 +140,9 @@ impl<E: Env> Worker<E> {
             Arc::clone(&self.shared.settings().session),
             Arc::clone(&orders.view),
             self.secrets(),
+            id,
             lot(self.lots, id),
-            Rc::clone(&self.keys),
-            Rc::clone(&self.catalog),
+            Rc::clone(&self.commons),
             self.env.now(),
         );
         self.sessions.borrow_mut().insert(id, Rc::clone(&mailbox));
@@ -168,6 +171,7 @@ impl<E: Env> Worker<E> {
     /// Everything about a session that has ended is undone.
     pub(super) fn ended(self: &Rc<Self>, id: SessionId, key: Option<(i32, Bytes)>, had_slot: bool) {
         self.sessions.borrow_mut().remove(&id);
+        self.own_values.borrow_mut().remove(&id);
         let withdrawn: Vec<Ticket> = {
             let mut waiting = self.waiting.borrow_mut();
             let gone = waiting.iter().filter(|(_, waiting)| waiting.mailbox.id == id).map(|(ticket, _)| *ticket);
@@ -404,13 +408,33 @@ impl<E: Env> Worker<E> {
         });
     }
 
-    pub(super) fn show(self: &Rc<Self>, kind: PoolReport, mailbox: &Rc<Mailbox<Line<E>>>) {
+    pub(super) fn show(self: &Rc<Self>, kind: PoolReport, session: &Session, mailbox: &Rc<Mailbox<Line<E>>>) {
         let (worker, mailbox) = (Rc::clone(self), Rc::clone(mailbox));
+        let asker = Asker::of(mailbox.id, session);
         spawn_local(async move {
             let view = Arc::clone(&worker.orders.borrow().view);
-            let rows = super::show::rows(kind, &worker.shared, &view, mailbox.id).await;
+            let rows = super::show::rows(kind, &worker.shared, &view, &asker).await;
             worker.deliver(&mailbox, Mail::Rows(rows));
         });
+    }
+
+    /// Carries out a `PGPOOL` command. A session that has set something goes by the newest configuration, with what it
+    /// has set in front of it; one that has taken it all back shares the settings of those that begin now.
+    pub(super) fn command(self: &Rc<Self>, text: &[u8], describe: bool, mailbox: &Rc<Mailbox<Line<E>>>) {
+        let settings = self.shared.settings();
+        let before = self.own_values.borrow().get(&mailbox.id).cloned().unwrap_or_default();
+        let mut own = before.clone();
+        let mut outcome = super::command::run(&settings.config, &mut own, text, describe);
+        if own != before {
+            outcome.setup = Some(settings.for_session(&own));
+            let mut own_values = self.own_values.borrow_mut();
+            if own.is_empty() {
+                own_values.remove(&mailbox.id);
+            } else {
+                own_values.insert(mailbox.id, own);
+            }
+        }
+        self.deliver(mailbox, Mail::Outcome(Box::new(outcome)));
     }
 
     fn claim(self: &Rc<Self>, database: &[u8]) {
@@ -420,7 +444,8 @@ impl<E: Env> Worker<E> {
 
     pub(super) fn report(self: &Rc<Self>, session: &Session, report: Report) {
         match report {
-            Report::Select { node } => self.shared.count_select(node),
+            Report::Sent { node, verb } => self.shared.count_sent(self.index, node, verb),
+            Report::Erred { node, gravity } => self.shared.count_error(self.index, node, gravity),
             Report::Reshaped => self.shared.reshaped(),
             Report::Role { node, standby } => self.tell_control(News::Role(node, standby)),
             Report::NoPassword { node } => {
@@ -452,7 +477,7 @@ impl<E: Env> Worker<E> {
     pub(super) fn catch_up(&self) {
         let reshapings = self.shared.reshapings();
         if self.reshapings.replace(reshapings) != reshapings {
-            self.catalog.borrow_mut().forget();
+            self.commons.catalog.borrow_mut().forget();
         }
     }
 
@@ -504,6 +529,10 @@ impl<E: Env> Worker<E> {
                 });
             }
             WorkerMail::Sweep => self.sweep(),
+            WorkerMail::ListDecisions(reply) => {
+                let list = super::show::decisions(&self.commons.decisions.borrow(), self.env.now());
+                let _asker_is_gone = reply.send(list);
+            }
             WorkerMail::ListIdle(reply) => {
                 let pool = self.pool.borrow();
                 let list: Vec<LinkInfo> = pool.idle().map(|(_, link)| links::info(link, None)).collect();

@@ -246,7 +246,7 @@ fn settings(plan: &Plan) -> Settings {
     };
     Settings {
         session: Arc::new(Setup {
-            passwords,
+            passwords: passwords.into(),
             authentication_timeout: Some(Duration::from_secs(60)),
             load_balance: plan.load_balance,
             salt_seed: [7; 32],

@@ -7,10 +7,8 @@ use crate::auth::scram::KeyCache;
 use crate::catalog::Catalog;
 use crate::node::{NodeView, Replication, View};
 use crate::session::tests::{drained, kinds};
-use crate::session::{Peer, Secrets, Setup};
-use alloc::rc::Rc;
+use crate::session::{Commons, Peer, Secrets, Setup};
 use alloc::vec;
-use core::cell::RefCell;
 
 const PRIMARY: NodeId = NodeId(0);
 const STANDBY: NodeId = NodeId(1);
@@ -153,15 +151,14 @@ impl Stage {
         nodes.extend(standby.then(|| node(STANDBY, Role::Standby)));
         let view = Arc::new(View { epoch: 1, mode: Mode::Streaming, nodes });
         let setup = Setup {
-            passwords: PasswordFile::parse(passwords).0,
+            passwords: Arc::new(PasswordFile::parse(passwords).0),
             authentication_timeout: Some(LIMIT),
             load_balance: standby,
             ..Setup::default()
         };
         let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
-        let keys = Rc::new(RefCell::new(KeyCache::new()));
-        let catalog = Rc::new(RefCell::new(Catalog::new(1, Duration::ZERO)));
-        let mut session = Session::new(Arc::new(setup), view, secrets, 1, keys, catalog, NOW);
+        let commons = Commons::new(Catalog::new(1, Duration::ZERO));
+        let mut session = Session::new(Arc::new(setup), view, secrets, 1, 1, commons, NOW);
         let mut packet = Vec::new();
         startup::build(&mut packet, b"alice", b"shop", b"");
         session.handle_read(Peer::Client, &mut BytesMut::from(&packet[..]), NOW);

@@ -11,7 +11,7 @@ fn answer(lines: &[&str]) -> Vec<u8> {
 /// A pair whose worker knows nothing yet.
 fn ignorant() -> Stage {
     let stage = Stage::paired();
-    stage.session.catalog.borrow_mut().forget();
+    stage.session.commons.catalog.borrow_mut().forget();
     stage
 }
 
@@ -102,7 +102,7 @@ fn a_prepared_statement_is_judged_again_after_a_change() {
     let mut stage = Stage::paired();
     stage.client(&[parse("p", "TABLE t"), sync()].concat());
     stage.node(STANDBY, &[bare(b'1'), ready(b'I')].concat());
-    stage.session.catalog.borrow_mut().forget();
+    stage.session.commons.catalog.borrow_mut().forget();
     stage.client(&[bind("", "p"), execute(""), sync()].concat());
     assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "PS".into()), "the question");
     stage.node(PRIMARY, &answer(&["w|false", "r|0|public|r|true|"]));

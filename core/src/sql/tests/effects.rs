@@ -1,6 +1,6 @@
 //! What every other statement does to a session.
 
-use super::super::{Name, PoolReport};
+use super::super::{Name, PoolReport, Verb};
 use super::*;
 
 fn name(text: &str) -> Name<'_> {
@@ -372,4 +372,50 @@ fn set_config_with_the_same_values_everywhere_is_for_both() {
         let found = read(text);
         assert_eq!((found.route, found.effect, found.open), (Route::Primary, Effect::None, false), "{text}");
     }
+}
+
+#[test]
+fn kinds_of_statements() {
+    use Verb::{Ddl, Delete, Insert, Other, Select, Update};
+    let is = |verb: Verb, texts: &[&str]| {
+        for text in texts {
+            assert_eq!(read(text).verb, verb, "{text}");
+        }
+    };
+    is(Select, &["SELECT 1", "(select 1) UNION SELECT 2", "VALUES (1)", "TABLE t", "SELECT a INTO b FROM c"]);
+    is(Select, &["SELECT 1 FOR UPDATE", "WITH x AS (INSERT INTO t VALUES (1) RETURNING a) SELECT * FROM x"]);
+    is(Select, &["WITH update AS (SELECT 1), delete AS (SELECT 2) SELECT * FROM update", "SELECT oops FROM ("]);
+    is(Select, &["SELECT nextval('s')", "SELECT 1; INSERT INTO t VALUES (1)"]);
+    is(
+        Insert,
+        &[
+            "INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET b = 1",
+            "with x as (select 1) insert into t select * from x",
+        ],
+    );
+    is(Update, &["UPDATE t SET a = 1", "WITH x AS (DELETE FROM t RETURNING a) UPDATE u SET a = 1"]);
+    is(Delete, &["DELETE FROM t", "WITH RECURSIVE x (a) AS (SELECT 1) DELETE FROM t USING x"]);
+    is(Ddl, &["CREATE TABLE t ()", "CREATE TEMP TABLE t AS SELECT 1", "DROP DATABASE d", "ALTER ROLE r LOGIN"]);
+    is(
+        Ddl,
+        &[
+            "GRANT SELECT ON t TO r",
+            "REVOKE ALL ON t FROM r",
+            "TRUNCATE t",
+            "comment on table t is 'x'",
+            "REINDEX TABLE t",
+        ],
+    );
+    is(Other, &["BEGIN", "COMMIT", "SET a = 1", "SHOW a", "EXPLAIN SELECT 1", "PREPARE p AS SELECT 1", "EXECUTE p"]);
+    is(
+        Other,
+        &["COPY (SELECT 1) TO STDOUT", "VACUUM t", "ANALYZE t", "LOCK TABLE t", "CALL p()", "nonsense", "", "FETCH c"],
+    );
+    is(
+        Other,
+        &[
+            "DECLARE c CURSOR FOR SELECT 1",
+            "WITH x AS (SELECT 1) MERGE INTO t USING x ON true WHEN MATCHED THEN DELETE",
+        ],
+    );
 }

@@ -252,7 +252,7 @@ impl World {
         };
         let mut read = false;
         if let Some(bytes) = self.net.arrived(pipe, Side::Near).filter(|bytes| !bytes.is_empty()) {
-            link.handle_read(bytes, &mut self.proxy.keys.borrow_mut());
+            link.handle_read(bytes, &mut self.proxy.commons.keys.borrow_mut());
             read = true;
         }
         if self.net.is_ended(pipe, Side::Near) {

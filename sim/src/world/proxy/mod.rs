@@ -15,7 +15,6 @@ use errands::Errand;
 use mutant::{Mutant, Saboteur};
 use pgconvoy_core::auth::Secret;
 use pgconvoy_core::auth::passwd::PasswordFile;
-use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::catalog::Catalog;
 use pgconvoy_core::cluster::{self, Cluster, ClusterEvent, Member};
 use pgconvoy_core::delay::DelayRules;
@@ -25,10 +24,9 @@ use pgconvoy_core::node::{Mode, NodeId, View};
 use pgconvoy_core::policy::{FunctionList, Policy};
 use pgconvoy_core::pool::{LinkId, Pool, PoolEvent, PoolSettings, Ticket};
 use pgconvoy_core::rng::Rng;
-use pgconvoy_core::session::Setup;
+use pgconvoy_core::session::{Commons, Setup};
 use pgconvoy_core::time::{Duration, Instant};
 use seats::Seat;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -84,8 +82,7 @@ pub struct Proxy {
     tokens: Vec<u32>,
     cancel_keys: BTreeMap<(i32, Vec<u8>), SessionId>,
     mail: VecDeque<(SessionId, Mail)>,
-    keys: Rc<RefCell<KeyCache>>,
-    catalog: Rc<RefCell<Catalog>>,
+    commons: Rc<Commons>,
     setup: Arc<Setup>,
     reset_queries: Vec<String>,
     probe_login: Arc<Login>,
@@ -104,8 +101,8 @@ impl Proxy {
         let trusting = saboteur.is(Mutant::TrustFunctions);
         let functions = if trusting { FunctionList::Writing(Vec::new()) } else { FunctionList::Catalog };
         let setup = Setup {
-            policy: Policy { functions, ..Policy::default() },
-            passwords,
+            policy: Arc::new(Policy { functions, ..Policy::default() }),
+            passwords: Arc::new(passwords),
             authentication_timeout: Some(AUTHENTICATION_TIMEOUT),
             load_balance: plan.load_balance,
             salt_seed: [7; 32],
@@ -137,8 +134,7 @@ impl Proxy {
             tokens: vec![plan.links; usize::from(plan.nodes)],
             cancel_keys: BTreeMap::new(),
             mail: VecDeque::new(),
-            keys: Rc::new(RefCell::new(KeyCache::new())),
-            catalog: Rc::new(RefCell::new(Catalog::new(256, Duration::ZERO))),
+            commons: Commons::new(Catalog::new(256, Duration::ZERO)),
             setup: Arc::new(setup),
             reset_queries: vec!["ABORT".to_owned(), "DISCARD ALL".to_owned()],
             probe_login: Arc::new(probe_login),

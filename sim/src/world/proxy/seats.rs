@@ -9,6 +9,7 @@ use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, READ_BYTES, WRITE_QUEUE_BYTES};
 use pgconvoy_core::link::Login;
 use pgconvoy_core::node::NodeId;
 use pgconvoy_core::session::{Closed, Peer, Report, Secrets, Session, SessionEvent};
+use pgconvoy_core::sql::Verb;
 use pgconvoy_core::time::{Duration, Instant};
 use pgconvoy_core::wire::WriteQueue;
 use std::rc::Rc;
@@ -59,8 +60,8 @@ impl World {
         let secrets = Secrets { cancel_key, nonce: proxy.nonce() };
         let view = Arc::clone(proxy.cluster.view());
         let lot = proxy.rng.fork(id).next_u64();
-        let (keys, catalog) = (Rc::clone(&proxy.keys), Rc::clone(&proxy.catalog));
-        let session = Session::new(Arc::clone(&proxy.setup), view, secrets, lot, keys, catalog, self.now);
+        let commons = Rc::clone(&proxy.commons);
+        let session = Session::new(Arc::clone(&proxy.setup), view, secrets, id, lot, commons, self.now);
         let seat = Seat {
             session,
             client: Some(pipe),
@@ -240,7 +241,9 @@ impl World {
                         seat.key = Some(key);
                     }
                 }
-                SessionEvent::Show(_) => self.fail("a workload asked for a table of pgconvoy".to_owned()),
+                SessionEvent::Show(_) | SessionEvent::Command { .. } => {
+                    self.fail("a workload asked pgconvoy itself for something".to_owned())
+                }
                 SessionEvent::Report(report) => self.report(report),
                 SessionEvent::Close(fault) => {
                     self.trace.say(self.now, || format!("session {id} closes: {fault:?}"));
@@ -277,7 +280,7 @@ impl World {
                 self.proxy.pool.claim(&database, self.now);
                 self.pool_events();
             }
-            Report::Select { node } if node != NodeId(0) => self.mark(Mark::Balanced),
+            Report::Sent { node, verb: Verb::Select } if node != NodeId(0) => self.mark(Mark::Balanced),
             _ => {}
         }
         self.cluster_events();
