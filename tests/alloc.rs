@@ -7,15 +7,15 @@ mod stage;
 
 use allocation_counter::measure;
 use exchange::Exchange;
-use pgconvoy_core::limits::SMALL_CHUNK_BYTES;
+use pgconvoy_core::limits::{DECISIONS, SMALL_CHUNK_BYTES};
 use pgconvoy_core::session::Peer;
 use pgconvoy_core::wire::HEADER_BYTES;
 use stage::{SERVER, Stage, data_row, query, row_description};
 
 /// Length of a whole DataRow, bytes.
 const ROW_BYTES: usize = 100;
-/// Enough for every queue and table of a session to have grown to its size.
-const WARMING: usize = 100;
+/// Enough for every queue and table of a session, and for its worker's ring of decisions, to have grown to its size.
+const WARMING: usize = DECISIONS + 100;
 /// More than any amortised growth could hide in.
 const MEASURED: usize = 10_000;
 

@@ -191,6 +191,42 @@ fn what_a_session_sets_acts_on_it_alone() {
     proxy.assert_healthy();
 }
 
+#[test]
+fn a_client_that_wants_the_log_gets_it() {
+    let (_testbed, options) = servers();
+    // The log does not tell of the servers then.
+    let mut proxy = options.set("log_min_messages", "fatal").start();
+    wait_until(Duration::from_secs(20), "both servers' roles are known", || {
+        let nodes = session(&proxy, "postgres").rows("SHOW pool_nodes");
+        nodes.iter().all(|node| node[7].as_deref().is_some_and(|role| role != "unknown"))
+    });
+    let mut session = session(&proxy, "postgres");
+    let told = |session: &mut Connection, protocol| -> Vec<String> {
+        let answer = ask(session, protocol, "SELECT 'told'");
+        let notices = answer.iter().filter(|message| message.kind == b'N');
+        notices.map(|notice| [b'S', b'M'].map(|code| notice.field(code).unwrap_or_default()).join(": ")).collect()
+    };
+    for sql in ["client_min_messages = log", "log_statement = on", "log_per_node_statement = on"] {
+        session.rows(&format!("PGPOOL SET {sql}"));
+    }
+    let simple = told(&mut session, Protocol::Simple);
+    assert_eq!((simple.len(), simple[0].as_str()), (2, "LOG: statement: SELECT 'told'"));
+    assert!(simple[1].starts_with("LOG: DB node id: 1 backend pid: "), "{simple:?}");
+    let extended = told(&mut session, Protocol::Extended);
+    assert!(extended.iter().any(|notice| notice.ends_with(" statement: Execute: SELECT 'told'")), "{extended:?}");
+    session.rows("PGPOOL SET log_client_messages = on");
+    assert_eq!(told(&mut session, Protocol::Simple)[0], "LOG: Query message from frontend.");
+    session.rows("PGPOOL SET client_min_messages = warning");
+    session.rows("PGPOOL SET notice_per_node_statement = on");
+    assert_eq!(told(&mut session, Protocol::Simple), Vec::<String>::new());
+    // The log of the server wants nothing but its end; this session wants more.
+    session.rows("PGPOOL SET log_min_messages = log");
+    session.rows("SELECT 'wanted'");
+    wait_until(Duration::from_secs(5), "the statement is logged", || proxy.log().contains("'wanted'"));
+    assert!(!proxy.log().contains("'told'"), "{}", proxy.log());
+    proxy.assert_healthy();
+}
+
 /// What has changed in `SHOW pool_backend_stats` since the last time, as `node name count`.
 fn counted(observer: &mut Connection, before: &mut BTreeMap<(String, &'static str), u64>) -> Vec<String> {
     const NAMES: [&str; 9] = ["select", "insert", "update", "delete", "ddl", "other", "panic", "fatal", "error"];

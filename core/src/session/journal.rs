@@ -9,6 +9,7 @@ use crate::wire::tag::frontend;
 use crate::wire::{HEADER_BYTES, Header, split_cstr};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 impl Session {
     /// Reports a client message that has been dealt with, in front of the events that came of it, which begin at
@@ -19,12 +20,22 @@ impl Session {
         }
         let body = front.get(HEADER_BYTES..header.total.min(front.len())).unwrap_or_default();
         let (message, detail) = describe(header.tag, body);
+        if self.setup.tell_reports {
+            // In front of what has been told of the message since.
+            let mut notices = Vec::new();
+            core::mem::swap(&mut notices, &mut self.notices);
+            let notice = Fault::new(Culprit::Proxy, b"00000", message);
+            let notice = Fault { detail: Some(detail.clone()).filter(|detail| !detail.is_empty()), ..notice };
+            build::error(&mut self.notices, build::Severity::Log, &notice);
+            self.notices.append(&mut notices);
+        }
         self.events.insert(position, SessionEvent::Report(Report::Message(message, detail)));
     }
 
     pub(super) fn report_statement(&mut self, prefix: &str, text: Option<&[u8]>) {
         if self.setup.report_statements {
             let text = String::from_utf8_lossy(text.unwrap_or_default());
+            self.tell_report(|| format!("statement: {prefix}{text}"));
             self.report(Report::Statement(format!("{prefix}{text}")));
         }
     }
@@ -38,13 +49,24 @@ impl Session {
         for position in to.positions() {
             let Some(port) = &self.ports[position] else { continue };
             let (node, process_id) = (port.node, port.link.process_id);
-            if self.setup.notice_per_node {
+            if self.setup.report_per_node {
+                self.tell_report(|| format!("DB node id: {node} backend pid: {process_id} statement: {text}"));
+            }
+            if self.setup.notice_per_node && !self.setup.mute_notices {
                 let notice = Fault::new(Culprit::Proxy, b"00000", format!("DB node id: {node} statement: {text}"));
                 build::error(&mut self.notices, build::Severity::Notice, &notice);
             }
             if self.setup.report_per_node {
                 self.report(Report::PerNode { node, process_id, text: text.clone() });
             }
+        }
+    }
+
+    /// What is reported goes to a client that wants it.
+    fn tell_report(&mut self, words: impl FnOnce() -> String) {
+        if self.setup.tell_reports {
+            let notice = Fault::new(Culprit::Proxy, b"00000", words());
+            build::error(&mut self.notices, build::Severity::Log, &notice);
         }
     }
 

@@ -216,7 +216,7 @@ impl Session {
         let Some(Showing::Command(mode)) = self.showing else { return };
         self.showing = None;
         let mut out = Vec::new();
-        if let Some(notice) = &outcome.notice {
+        if let Some(notice) = outcome.notice.as_ref().filter(|_| !self.setup.mute_notices) {
             build::error(&mut out, Severity::Notice, notice);
         }
         let describes = matches!(mode, Mode::Describe { .. });

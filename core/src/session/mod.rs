@@ -88,6 +88,10 @@ pub struct Setup {
     pub report_statements: bool,
     /// Whether client messages are reported (`log_client_messages`).
     pub report_messages: bool,
+    /// Whether the client gets what is reported, too (`client_min_messages` at `log` or below).
+    pub tell_reports: bool,
+    /// Whether the client gets no notices (`client_min_messages` above `notice`).
+    pub mute_notices: bool,
     /// From which the salts that clients are shown are derived, the same for a user for the life of the process.
     pub salt_seed: [u8; 32],
 }

@@ -31,6 +31,8 @@ pub enum Severity {
     Fatal,
     /// Only for information.
     Notice,
+    /// What is for the log, sent to the client as well.
+    Log,
 }
 
 impl Severity {
@@ -40,13 +42,17 @@ impl Severity {
             Self::Error => "ERROR",
             Self::Fatal => "FATAL",
             Self::Notice => "NOTICE",
+            Self::Log => "LOG",
         }
     }
 }
 
 /// ErrorResponse or NoticeResponse for `fault`.
 pub fn error(out: &mut Vec<u8>, severity: Severity, fault: &Fault) {
-    let tag = if severity == Severity::Notice { backend::NOTICE_RESPONSE } else { backend::ERROR_RESPONSE };
+    let tag = match severity {
+        Severity::Error | Severity::Fatal => backend::ERROR_RESPONSE,
+        Severity::Notice | Severity::Log => backend::NOTICE_RESPONSE,
+    };
     message(out, tag, |out| {
         let mut field = |kind: u8, text: &[u8]| {
             out.push(kind);

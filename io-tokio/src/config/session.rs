@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::groups::{BackendSettings, HealthCheck, Heartbeat, WatchdogNode};
 use super::names::{Index, MAX_NODES, Parameter, SetAt, find, own_parameters, parameters};
 use super::old;
-use super::value::{Invalid, Kind, Unit, Value};
+use super::value::{FromValue, Invalid, Kind, Unit, Value};
+use super::words::{Level, Verbosity};
 use super::{Config, StatusRow};
 
 /// The values that one session has set for itself.
@@ -72,6 +73,21 @@ impl SessionValues {
             None => drop(self.0.remove(parameter.name)),
         }
         Ok(())
+    }
+
+    /// `log_min_messages`, if it is set.
+    pub fn log_min_messages(&self) -> Option<Level> {
+        self.word("log_min_messages")
+    }
+
+    /// `log_error_verbosity`, if it is set.
+    pub fn log_error_verbosity(&self) -> Option<Verbosity> {
+        self.word("log_error_verbosity")
+    }
+
+    fn word<T: FromValue>(&self, name: &str) -> Option<T> {
+        let (parameter, _) = find(name)?;
+        self.0.get(parameter.name).map(|value| T::from_value(value, &parameter.kind))
     }
 
     /// Takes all of it back.

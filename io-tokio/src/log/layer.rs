@@ -80,8 +80,10 @@ impl Format {
         match self.least {
             Level::Debug5 | Level::Debug4 => LevelFilter::TRACE,
             Level::Debug3 | Level::Debug2 | Level::Debug1 => LevelFilter::DEBUG,
-            Level::Info | Level::Notice | Level::Warning | Level::Error | Level::Log => LevelFilter::INFO,
-            Level::Fatal | Level::Panic => LevelFilter::ERROR,
+            // A session may want more than others (`PGPOOL SET`).
+            Level::Info | Level::Notice | Level::Warning | Level::Error | Level::Log | Level::Fatal | Level::Panic => {
+                LevelFilter::INFO
+            }
         }
     }
 }
@@ -112,7 +114,7 @@ impl<S: Subscriber> tracing_subscriber::Layer<S> for Layer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut said = Said::by_main(default_level(event.metadata().level()));
         event.record(&mut said);
-        if said.level >= self.shared.format().least {
+        if said.level >= said.least.unwrap_or_else(|| self.shared.format().least) {
             self.lines.send(self.shared.lines_of(&said));
         }
     }
@@ -131,6 +133,9 @@ fn default_level(level: &tracing::Level) -> Level {
 /// What an event says.
 struct Said {
     level: Level,
+    /// What the speaker prefers to the settings of all.
+    least: Option<Level>,
+    verbosity: Option<Verbosity>,
     who: Who,
     message: String,
     detail: Option<String>,
@@ -146,7 +151,7 @@ impl Said {
             process_id: u64::from(std::process::id()),
             ..Who::default()
         };
-        Self { level, who, message: String::new(), detail: None, hint: None }
+        Self { level, least: None, verbosity: None, who, message: String::new(), detail: None, hint: None }
     }
 
     fn lines(&self, format: &Format, now: &Zoned, number: u64) -> String {
@@ -163,7 +168,7 @@ impl Said {
             lines.push('\n');
         };
         line(self.label(), &self.message);
-        if format.verbosity > Verbosity::Terse {
+        if self.verbosity.unwrap_or(format.verbosity) > Verbosity::Terse {
             for (label, text) in [("DETAIL", &self.detail), ("HINT", &self.hint)] {
                 if let Some(text) = text {
                     line(label, text);
@@ -197,6 +202,8 @@ impl Visit for Said {
             "process_name" => value.clone_into(&mut self.who.process_name),
             "user" => value.clone_into(&mut self.who.user),
             "database" => value.clone_into(&mut self.who.database),
+            "least" => self.least = Level::from_word(value),
+            "verbosity" => self.verbosity = Verbosity::from_word(value),
             "level" => self.level = Level::from_word(value).unwrap_or(self.level),
             _ => self.record_debug(field, &value),
         }

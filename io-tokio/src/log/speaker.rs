@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::config::Level;
+use crate::config::{Level, Verbosity};
 
 /// The application name of a client that gave none.
 const UNKNOWN: &str = "[unknown]";
@@ -16,6 +16,8 @@ pub struct Speaker {
     process_id: u32,
     user: String,
     database: String,
+    least: Option<Level>,
+    verbosity: Option<Verbosity>,
 }
 
 /// One message with all its parts.
@@ -46,7 +48,14 @@ impl Speaker {
             process_id,
             user: String::new(),
             database: String::new(),
+            least: None,
+            verbosity: None,
         }
+    }
+
+    /// What it says is printed from `least` on and as `verbosity` says, whatever holds for others.
+    pub fn prefer(&mut self, least: Option<Level>, verbosity: Option<Verbosity>) {
+        (self.least, self.verbosity) = (least, verbosity);
     }
 
     /// A client has logged in.
@@ -79,6 +88,8 @@ impl Speaker {
                     process_id = u64::from(self.process_id),
                     user = self.user.as_str(),
                     database = self.database.as_str(),
+                    least = self.least.map(Level::as_str),
+                    verbosity = self.verbosity.map(Verbosity::as_str),
                     detail = report.detail,
                     hint = report.hint,
                     "{}",

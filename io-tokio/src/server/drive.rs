@@ -221,10 +221,10 @@ impl<E: Env> Drive<E> {
                 }
                 SessionEvent::Show(kind) => self.worker.show(kind, &self.session, &self.mailbox),
                 SessionEvent::Command { text, describe } => self.worker.command(&text, describe, &self.mailbox),
-                SessionEvent::Report(report) => self.worker.report(&self.session, report),
+                SessionEvent::Report(report) => self.worker.report(self.mailbox.id, &self.session, report),
                 SessionEvent::Close(fault) => {
                     if let Some(fault) = &fault {
-                        self.worker.log_fault(&self.session, fault);
+                        self.worker.log_fault(self.mailbox.id, &self.session, fault);
                     }
                     self.begin_end(fault.is_some(), false, now);
                 }

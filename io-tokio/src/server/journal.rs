@@ -1,7 +1,8 @@
-//! What sessions write to the log, in pgpool's words. Nothing here runs unless it is asked for.
+//! What sessions write to the log, in pgpool's words. Nothing here runs unless it is asked for. `own` is what a session
+//! has set for itself.
 
 use super::settings::Settings;
-use crate::config::Level;
+use crate::config::{Level, SessionValues};
 use crate::env::Origin;
 use crate::log::{Report, Speaker};
 use pgconvoy_core::auth::passwd::Credential;
@@ -22,8 +23,11 @@ fn speaker(login: Option<&Login>) -> Speaker {
     speaker
 }
 
-fn of(session: &Session) -> Speaker {
+fn of(session: &Session, own: Option<&SessionValues>) -> Speaker {
     let mut speaker = speaker(session.login().map(AsRef::as_ref));
+    if let Some(own) = own {
+        speaker.prefer(own.log_min_messages(), own.log_error_verbosity());
+    }
     let name = session.links().next().and_then(|link| link.parameters.get(b"application_name"));
     if let Some(name) = name {
         speaker.set_application_name(&String::from_utf8_lossy(name));
@@ -50,25 +54,25 @@ fn say_of(login: &Login, origin: &Origin, what: &str) {
 }
 
 /// `log_per_node_statement`.
-pub(super) fn per_node(session: &Session, node: NodeId, process_id: i32, text: &str) {
-    of(session).node_statement(node.0.into(), process_id.unsigned_abs(), text);
+pub(super) fn per_node(session: &Session, own: Option<&SessionValues>, node: NodeId, process_id: i32, text: &str) {
+    of(session, own).node_statement(node.0.into(), process_id.unsigned_abs(), text);
 }
 
 /// `log_statement`.
-pub(super) fn statement(session: &Session, text: &str) {
-    of(session).say(Level::Log, format_args!("statement: {text}"));
+pub(super) fn statement(session: &Session, own: Option<&SessionValues>, text: &str) {
+    of(session, own).say(Level::Log, format_args!("statement: {text}"));
 }
 
 /// `log_client_messages`.
-pub(super) fn message(session: &Session, message: &str, detail: &str) {
+pub(super) fn message(session: &Session, own: Option<&SessionValues>, message: &str, detail: &str) {
     let detail = Some(detail).filter(|detail| !detail.is_empty());
-    of(session).report(Report { level: Level::Log, message: format_args!("{message}"), detail, hint: None });
+    of(session, own).report(Report { level: Level::Log, message: format_args!("{message}"), detail, hint: None });
 }
 
 /// Why a session ended, if not in order.
-pub(super) fn fault(session: &Session, fault: &Fault) {
+pub(super) fn fault(session: &Session, own: Option<&SessionValues>, fault: &Fault) {
     let level = if fault.culprit == Culprit::Client { Level::Log } else { Level::Warning };
-    of(session).report(Report {
+    of(session, own).report(Report {
         level,
         message: format_args!("session ended: {}", fault.message),
         detail: fault.detail.as_deref(),

@@ -1,7 +1,7 @@
 //! What the server needs of a configuration.
 
 use super::ServerError;
-use crate::config::{ClusteringMode, Config, RelcacheQueryTarget, SessionValues};
+use crate::config::{ClusteringMode, Config, Level, RelcacheQueryTarget, SessionValues};
 use crate::env::Address;
 use pgconvoy_core::auth::Secret;
 use pgconvoy_core::auth::passwd::{Credential, PasswordFile};
@@ -227,6 +227,11 @@ fn take_session_values(setup: &mut Setup, config: &Config) {
     setup.notice_per_node = logging.notice_per_node_statement;
     setup.report_statements = logging.log_statement;
     setup.report_messages = logging.log_client_messages;
+    // LOG is no graver than NOTICE here, other than in the log.
+    let least = logging.client_min_messages;
+    let is_debug = least <= Level::Debug1;
+    setup.tell_reports = is_debug || least == Level::Log;
+    setup.mute_notices = !setup.tell_reports && !matches!(least, Level::Info | Level::Notice);
 }
 
 /// The seed of the salts that clients are shown: the same for the life of the process, so that an unknown user's salt

@@ -442,7 +442,7 @@ impl<E: Env> Worker<E> {
         self.pool_events();
     }
 
-    pub(super) fn report(self: &Rc<Self>, session: &Session, report: Report) {
+    pub(super) fn report(self: &Rc<Self>, id: SessionId, session: &Session, report: Report) {
         match report {
             Report::Sent { node, verb } => self.shared.count_sent(self.index, node, verb),
             Report::Erred { node, gravity } => self.shared.count_error(self.index, node, gravity),
@@ -466,10 +466,14 @@ impl<E: Env> Worker<E> {
                 self.claim(&database);
             }
             Report::PerNode { node, process_id, text } => {
-                super::journal::per_node(session, node, process_id, &text);
+                self.with_own_values(id, |own| super::journal::per_node(session, own, node, process_id, &text));
             }
-            Report::Statement(text) => super::journal::statement(session, &text),
-            Report::Message(message, detail) => super::journal::message(session, message, &detail),
+            Report::Statement(text) => {
+                self.with_own_values(id, |own| super::journal::statement(session, own, &text));
+            }
+            Report::Message(message, detail) => {
+                self.with_own_values(id, |own| super::journal::message(session, own, message, &detail));
+            }
         }
     }
 
@@ -485,8 +489,12 @@ impl<E: Env> Worker<E> {
         let _control_has_ended = self.news.send(news);
     }
 
-    pub(super) fn log_fault(&self, session: &Session, fault: &Fault) {
-        super::journal::fault(session, fault);
+    pub(super) fn log_fault(&self, id: SessionId, session: &Session, fault: &Fault) {
+        self.with_own_values(id, |own| super::journal::fault(session, own, fault));
+    }
+
+    fn with_own_values(&self, id: SessionId, say: impl FnOnce(Option<&SessionValues>)) {
+        say(self.own_values.borrow().get(&id));
     }
 
     /// Mail from other threads.
