@@ -320,3 +320,26 @@ fn decisions_are_shown_with_their_reasons() {
     }
     proxy.assert_healthy();
 }
+
+#[test]
+fn show_pool_processes_says_what_each_session_is_doing() {
+    let (_testbed, options) = servers();
+    let mut proxy = started(&options);
+    let mut users = ["idle", "waits", "sleeps"].map(|application| {
+        let login = Login::new("alice", "postgres").parameter("application_name", application);
+        Connection::login(proxy.address(), &login).expect("a login")
+    });
+    users[1].query("BEGIN").expect("an answer");
+    users[2].send(&Frontend::query("SELECT pg_sleep(60)")).expect("a write");
+    let half_login = std::net::TcpStream::connect(proxy.address()).expect("a connection");
+    let mut asker = session(&proxy, "bob");
+    let expected = ["Connecting", "Execute command", "Execute command", "Idle", "Idle in transaction"];
+    wait_until(Duration::from_secs(10), "each session is seen as it is", || {
+        let rows = asker.rows("SHOW pool_processes");
+        let mut found: Vec<&str> = rows.iter().filter_map(|row| row.last()?.as_deref()).collect();
+        found.sort_unstable();
+        found == expected
+    });
+    drop(half_login);
+    proxy.assert_healthy();
+}

@@ -276,6 +276,20 @@ pub enum Closed {
     Broken(String),
 }
 
+/// What a session is doing (`status` of `SHOW pool_processes`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// The client is not logged in yet.
+    #[default]
+    Connecting,
+    /// Something is being answered.
+    Executing,
+    /// Nothing is, within a transaction.
+    InTransaction,
+    /// Nothing is.
+    Idle,
+}
+
 /// Why a session was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
@@ -618,6 +632,16 @@ impl Session {
     /// True when the client is logged in and nothing is outstanding.
     pub fn is_idle(&self) -> bool {
         self.showing.is_none() && self.ports.iter().flatten().all(|port| port.owed.is_empty())
+    }
+
+    /// What it is doing.
+    pub fn activity(&self) -> Activity {
+        match self.transaction_status() {
+            _ if !self.phase.is_serving() => Activity::Connecting,
+            _ if !self.is_idle() => Activity::Executing,
+            TransactionStatus::Idle => Activity::Idle,
+            _ => Activity::InTransaction,
+        }
     }
 
     /// Where the client stands in a transaction.

@@ -503,6 +503,7 @@ impl<E: Env> Future for Drive<E> {
             if this.poll_timer(cx, now) | this.poll_watch(cx, now) {
                 this.answer(cx, now);
             } else if this.mailbox.is_empty() {
+                this.mailbox.activity.set(this.session.activity());
                 return Poll::Pending;
             }
         }

@@ -4,8 +4,8 @@ use super::shared::SessionId;
 use pgconvoy_core::fault::Fault;
 use pgconvoy_core::link::{Link, Refused};
 use pgconvoy_core::node::{NodeId, View};
-use pgconvoy_core::session::Shutdown;
 use pgconvoy_core::session::local::Outcome;
+use pgconvoy_core::session::{Activity, Shutdown};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -45,11 +45,19 @@ pub(super) struct Mailbox<S> {
     mail: RefCell<VecDeque<Mail<S>>>,
     waker: RefCell<Option<Waker>>,
     closed: Cell<bool>,
+    /// What the session was doing when it was last at work.
+    pub activity: Cell<Activity>,
 }
 
 impl<S> Mailbox<S> {
     pub(super) fn new(id: SessionId) -> Rc<Self> {
-        Rc::new(Self { id, mail: RefCell::default(), waker: RefCell::default(), closed: Cell::new(false) })
+        Rc::new(Self {
+            id,
+            mail: RefCell::default(),
+            waker: RefCell::default(),
+            closed: Cell::new(false),
+            activity: Cell::default(),
+        })
     }
 
     /// Delivers a message. Gives it back when the session is gone.

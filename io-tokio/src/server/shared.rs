@@ -8,6 +8,7 @@ use pgconvoy_core::gate::{Entry, Gate};
 use pgconvoy_core::link::Login;
 use pgconvoy_core::node::NodeId;
 use pgconvoy_core::pool::Limit;
+use pgconvoy_core::session::Activity;
 use pgconvoy_core::sql::Verb;
 use pgconvoy_core::time::Instant;
 use pgconvoy_core::wire::Gravity;
@@ -44,6 +45,8 @@ pub(super) enum WorkerMail<P> {
     Sweep,
     /// The idle links are listed, for `SHOW pool_pools`.
     ListIdle(oneshot::Sender<Vec<LinkInfo>>),
+    /// What each session is doing, for `SHOW pool_processes`.
+    ListActivities(oneshot::Sender<Vec<(SessionId, Activity)>>),
     /// The last decisions are listed, for `SHOW pool_decisions`.
     ListDecisions(oneshot::Sender<Vec<DecisionInfo>>),
 }

@@ -3,9 +3,9 @@
 use super::shared::{DecisionInfo, LinkInfo, SessionId, SessionInfo, Shared, WorkerMail};
 use pgconvoy_core::link::Login;
 use pgconvoy_core::node::{Delay, Health, Mode, NodeId, Role, View};
-use pgconvoy_core::session::Session;
 use pgconvoy_core::session::decisions::{Decision, Decisions};
 use pgconvoy_core::session::explain;
+use pgconvoy_core::session::{Activity, Session};
 use pgconvoy_core::sql::{PoolReport, Verb};
 use pgconvoy_core::time::Instant;
 use pgconvoy_core::wire::Gravity;
@@ -42,7 +42,7 @@ pub(super) async fn rows<P>(kind: PoolReport, shared: &Shared<P>, view: &View, a
         PoolReport::Nodes => nodes(shared, view, asker.session),
         PoolReport::Status => status(shared, view),
         PoolReport::Version => vec![vec![format!("{PGPOOL_VERSION} (pgconvoy {})", env!("CARGO_PKG_VERSION"))]],
-        PoolReport::Processes => processes(shared),
+        PoolReport::Processes => processes(shared).await,
         PoolReport::Pools => pools(shared).await,
         PoolReport::BackendStats => backend_stats(shared, view),
         PoolReport::Decisions => all_decisions(shared, asker).await,
@@ -205,12 +205,23 @@ fn status<P>(shared: &Shared<P>, view: &View) -> Rows {
     rows.into_iter().map(|row| vec![row.item, row.value, row.description]).collect()
 }
 
-fn processes<P>(shared: &Shared<P>) -> Rows {
+async fn processes<P>(shared: &Shared<P>) -> Rows {
+    let mut activities = BTreeMap::new();
+    for worker in 0..shared.workers.len() {
+        let (reply, answer) = oneshot::channel();
+        shared.tell(worker, WorkerMail::ListActivities(reply));
+        activities.extend(answer.await.unwrap_or_default());
+    }
     let row = |(id, info): (&SessionId, &SessionInfo)| {
         let (database, user) = info.login.as_deref().map(names).unwrap_or_default();
         let backend_since = if info.login.is_none() { String::new() } else { crate::clock::local(info.since) };
         let uses = info.links.first().map_or(0, |link| link.uses);
-        let status = if info.login.is_none() { "Connecting" } else { "Idle" };
+        let status = match activities.get(id).copied().unwrap_or_default() {
+            Activity::Connecting => "Connecting",
+            Activity::Executing => "Execute command",
+            Activity::InTransaction => "Idle in transaction",
+            Activity::Idle => "Idle",
+        };
         vec![
             format!("{}", std::process::id()),
             crate::clock::local(info.since),

@@ -541,6 +541,11 @@ impl<E: Env> Worker<E> {
                 let list = super::show::decisions(&self.commons.decisions.borrow(), self.env.now());
                 let _asker_is_gone = reply.send(list);
             }
+            WorkerMail::ListActivities(reply) => {
+                let sessions = self.sessions.borrow();
+                let activities = sessions.iter().map(|(id, mailbox)| (*id, mailbox.activity.get())).collect();
+                let _asker_is_gone = reply.send(activities);
+            }
             WorkerMail::ListIdle(reply) => {
                 let pool = self.pool.borrow();
                 let list: Vec<LinkInfo> = pool.idle().map(|(_, link)| links::info(link, None)).collect();
