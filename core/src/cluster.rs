@@ -288,8 +288,9 @@ impl Cluster {
             // Whatever it was compared with.
             self.course.clear();
         }
-        self.events.push_back(ClusterEvent::Changed(self.view.nodes[at].clone()));
+        // Whoever reads of the change in the log finds it to be so.
         self.events.push_back(ClusterEvent::View(Arc::clone(&self.view)));
+        self.events.push_back(ClusterEvent::Changed(self.view.nodes[at].clone()));
     }
 
     /// While no primary is known, every node is asked more often.

@@ -114,7 +114,7 @@ pub fn run(
             let body = move || -> io::Result<()> {
                 let mut builder = tokio::runtime::Builder::new_current_thread();
                 let runtime = builder.enable_io().enable_time().build_local(LocalOptions::default())?;
-                let worker = Worker::new(os, index, shared, orders.borrow().clone(), news);
+                let worker = Worker::new(os, index, shared, orders.clone(), news);
                 runtime.block_on(work(worker, bound, mail, orders))
             };
             threads.push(std::thread::Builder::new().name(format!("worker{index}")).spawn(body)?);
@@ -149,7 +149,7 @@ pub async fn serve<E: Env>(
     let (sender, mail) = mpsc::unbounded_channel();
     let shared = Shared::new(settings, vec![sender]);
     let (control, orders, news) = start_control(&env, &shared);
-    let worker = Worker::new(env, 0, shared, orders.borrow().clone(), news);
+    let worker = Worker::new(env, 0, shared, orders.clone(), news);
     let working = spawn_local(work(worker, bound, mail, orders));
     if !command(&control, None, commands).await {
         working.await.map_err(io::Error::other)??;
@@ -277,7 +277,7 @@ async fn work<E: Env>(
         accepting.push(spawn_local(accept(Rc::clone(&worker), listener)));
     }
     drop(bound);
-    spawn_local(Rc::clone(&worker).follow(orders.clone()));
+    spawn_local(Rc::clone(&worker).follow());
     let reader = Rc::clone(&worker);
     spawn_local(async move {
         while let Some(mail) = mail.recv().await {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, yield_now};
 
 const N0: NodeId = NodeId(0);
@@ -159,7 +159,7 @@ fn worker(world: &World) -> Rc<Worker<World>> {
     let cluster = Cluster::new(settings.mode, settings.cluster(), Instant::ZERO);
     let orders = Orders { view: Arc::clone(cluster.view()), shutdown: None };
     let shared = Shared::new(settings, vec![mpsc::unbounded_channel().0]);
-    Worker::new(world.clone(), 0, shared, orders, mpsc::unbounded_channel().0)
+    Worker::new(world.clone(), 0, shared, watch::channel(orders).1, mpsc::unbounded_channel().0)
 }
 
 fn login() -> Arc<Login> {

@@ -72,7 +72,8 @@ pub(super) struct Worker<E: Env> {
     sessions: RefCell<BTreeMap<SessionId, Rc<Mailbox<Line<E>>>>>,
     /// What sessions have set for themselves, of those that have.
     own_values: RefCell<BTreeMap<SessionId, SessionValues>>,
-    orders: RefCell<Orders>,
+    /// The control task's orders, as they are now.
+    orders: watch::Receiver<Orders>,
     news: mpsc::UnboundedSender<News>,
     /// Told whenever the pool has a new deadline.
     pub pool_changed: tokio::sync::Notify,
@@ -85,7 +86,7 @@ impl<E: Env> Worker<E> {
         env: E,
         index: usize,
         shared: Arc<Shared<E::Parcel>>,
-        orders: Orders,
+        orders: watch::Receiver<Orders>,
         news: mpsc::UnboundedSender<News>,
     ) -> Rc<Self> {
         let mut seed = [0; 8];
@@ -106,7 +107,7 @@ impl<E: Env> Worker<E> {
             next_ticket: Cell::new(0),
             sessions: RefCell::default(),
             own_values: RefCell::default(),
-            orders: RefCell::new(orders),
+            orders,
             news,
             pool_changed: tokio::sync::Notify::new(),
             lots: u64::from_le_bytes(seed),
@@ -555,10 +556,12 @@ impl<E: Env> Worker<E> {
     }
 
     /// Follows the control task's orders until it ends.
-    pub(super) async fn follow(self: Rc<Self>, mut orders: watch::Receiver<Orders>) {
+    pub(super) async fn follow(self: Rc<Self>) {
+        let mut orders = self.orders.clone();
+        let mut old = orders.borrow_and_update().clone();
         while orders.changed().await.is_ok() {
             let new = orders.borrow_and_update().clone();
-            let old = self.orders.replace(new.clone());
+            let old = std::mem::replace(&mut old, new.clone());
             let sessions: Vec<_> = self.sessions.borrow().values().cloned().collect();
             for mailbox in sessions {
                 if old.view.epoch != new.view.epoch {
