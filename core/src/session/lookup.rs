@@ -122,7 +122,8 @@ impl Session {
             judgement = Judgement::Unknown;
         }
         if judgement == Judgement::Unknown {
-            if self.inquiry.rounds < CATALOG_ROUNDS && !self.is_in_batch() && !self.in_copy() {
+            let may_ask = self.may_ask(self.port_for(&question));
+            if self.inquiry.rounds < CATALOG_ROUNDS && may_ask && !self.is_in_batch() && !self.in_copy() {
                 if !self.is_quiet() {
                     return true;
                 }
@@ -145,13 +146,28 @@ impl Session {
         false
     }
 
-    fn put_question(&mut self, question: Question) {
+    /// The port that a question goes to.
+    fn port_for(&self, question: &Question) -> usize {
         let ask_standby = self.setup.ask_balance_node && self.ports[BALANCE].is_some() && !question.own_temporaries;
-        let Some(port) = &mut self.ports[if ask_standby { BALANCE } else { MAIN }] else { return };
+        if ask_standby { BALANCE } else { MAIN }
+    }
+
+    /// Whether a Query of pgconvoy's own would go unnoticed: not in the middle of a message, and not where it would take
+    /// away the client's unnamed statement for good.
+    fn may_ask(&self, position: usize) -> bool {
+        let unnamed = self.statements.statement(b"");
+        self.client_not_inside(position)
+            && unnamed.is_none_or(|(on, unnamed)| !on.has(position) || unnamed.has_source())
+    }
+
+    fn put_question(&mut self, question: Question) {
+        let position = self.port_for(&question);
+        let Some(port) = &mut self.ports[position] else { return };
         let mut out = Vec::new();
         build::message(&mut out, frontend::QUERY, |out| build::cstr(out, &question.sql()));
         port.queue.push(out.into());
         port.asked(Ask::Question, false);
+        self.statements.unnamed_lost(position);
         let age = self.commons.catalog.borrow().age();
         self.inquiry.asked = Some(Box::new(Asked { question, age, answer: None, failed: false }));
     }
@@ -198,7 +214,11 @@ impl Session {
         if let Some(question) = self.inquiry.later.take()
             && self.ports[BALANCE].as_ref().is_some_and(|balance| !balance.leaving)
         {
-            self.put_question(*question);
+            if self.may_ask(self.port_for(&question)) {
+                self.put_question(*question);
+            } else {
+                self.inquiry.later = Some(question);
+            }
         }
     }
 

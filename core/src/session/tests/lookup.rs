@@ -177,3 +177,39 @@ fn a_function_may_have_made_a_temporary_table() {
     stage.node(PRIMARY, &answer(&[]));
     assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "Q".into()));
 }
+
+#[test]
+fn a_question_takes_no_unnamed_statement_away() {
+    let mut stage = ignorant();
+    stage.client(&[parse("", "SET a = 1"), sync()].concat());
+    for node in [PRIMARY, STANDBY] {
+        stage.node(node, &[bare(b'1'), ready(b'I')].concat());
+        assert_eq!(stage.sent(node), "PS");
+    }
+    stage.client(&[parse("q", "TABLE t"), sync()].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q", "the question, which a server takes for the end of its unnamed statement");
+    stage.node(PRIMARY, &answer(&["w|false", "r|0|public|r|false|"]));
+    stage.node(STANDBY, &[bare(b'1'), ready(b'I')].concat());
+    stage.sent(STANDBY);
+    stage.client(&[bind("", ""), execute(""), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PBES".into(), "BES".into()), "it is given again");
+}
+
+#[test]
+fn a_question_is_not_put_into_the_middle_of_a_message() {
+    let mut stage = ignorant();
+    stage.begin();
+    stage.client(&query("TABLE t"));
+    stage.node(PRIMARY, &[complete("SELECT 0"), ready(b'T')].concat());
+    stage.client(&query("COMMIT"));
+    // Nobody copies, and the data come in two parts.
+    let data = message(frontend::COPY_DATA, b"nobody copies");
+    let to_primary = |stage: &mut Stage| drained(stage.session.writes(Peer::Node(PRIMARY)).expect("a port"));
+    stage.client(&data[..7]);
+    assert!(to_primary(&mut stage).ends_with(&data[..7]));
+    stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
+    stage.node(STANDBY, &[complete("COMMIT"), ready(b'I')].concat());
+    assert_eq!(to_primary(&mut stage), b"");
+    stage.client(&data[7..]);
+    assert!(to_primary(&mut stage).starts_with(&data[7..]));
+}
