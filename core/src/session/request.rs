@@ -483,6 +483,10 @@ impl Session {
         }
         let text = statement_text(&known.source).to_vec();
         let (judged, _) = self.understand(Some(&text))?;
+        if judged.reason == Reason::NotLookedUp {
+            // Where it was prepared, a result that has changed its type is refused; prepared anew elsewhere, it is not.
+            return Some(summary);
+        }
         self.statements.judged_again(name, &judged);
         Some(judged)
     }

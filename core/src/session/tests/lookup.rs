@@ -213,3 +213,17 @@ fn a_question_is_not_put_into_the_middle_of_a_message() {
     stage.client(&data[7..]);
     assert!(to_primary(&mut stage).starts_with(&data[7..]));
 }
+
+#[test]
+fn in_a_transaction_a_prepared_statement_stays_where_a_change_of_its_result_is_noticed() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("p", "TABLE t"), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), ready(b'I')].concat());
+    stage.sent(STANDBY);
+    stage.heard();
+    stage.session.commons.catalog.borrow_mut().forget();
+    stage.begin();
+    stage.client(&[bind("", "p"), execute(""), sync()].concat());
+    assert_eq!(stage.sent(STANDBY), "BES");
+    assert!(!stage.sent(PRIMARY).contains('P'));
+}
