@@ -5,7 +5,7 @@
 //! primary, and the question is asked as soon as the transaction is over.
 
 use super::port::{Ask, Target};
-use super::statements::Summary;
+use super::statements::{Summary, UNJUDGED};
 use super::{BALANCE, MAIN, Report, Session};
 use crate::catalog::{Judgement, Question, Subject};
 use crate::fault::{Culprit, Fault};
@@ -137,7 +137,7 @@ impl Session {
                 self.inquiry.later = Some(Box::new(question));
             }
             judgement = Judgement::Primary(Reason::NotLookedUp, summary.writes);
-            summary.judged(judgement, u64::MAX);
+            summary.judged(judgement, UNJUDGED);
         } else {
             let knowledge = self.knowledge();
             summary.judged(judgement, knowledge);

@@ -1,7 +1,7 @@
 //! What the client sends: each message is understood as far as routing needs, and sent on untouched.
 
 use super::port::{Ask, Target};
-use super::statements::{Naming, Portal, Summary};
+use super::statements::{Naming, Portal, Summary, UNJUDGED};
 use super::{BALANCE, MAIN, Report, Session};
 use crate::fault::Fault;
 use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
@@ -483,7 +483,7 @@ impl Session {
         }
         let text = statement_text(&known.source).to_vec();
         let (judged, _) = self.understand(Some(&text))?;
-        if judged.reason == Reason::NotLookedUp {
+        if judged.reason == Reason::NotLookedUp && summary.judged_at != UNJUDGED {
             // Where it was prepared, a result that has changed its type is refused; prepared anew elsewhere, it is not.
             return Some(summary);
         }

@@ -5,7 +5,7 @@ use super::port::Target;
 use super::statements::{Naming, Summary};
 use super::{BALANCE, MAIN, PORTS, Report, Session, SessionEvent};
 use crate::route::{self, Decision, Destination, Standing};
-use crate::sql::Hazards;
+use crate::sql::{self, Hazards};
 use crate::wire::TransactionStatus;
 
 impl Session {
@@ -80,7 +80,11 @@ impl Session {
     pub(super) fn executed(&self, summary: &Summary, naming: Option<&Naming>) -> Summary {
         let Some(Naming::Executes { name, plain_arguments: true }) = naming else { return *summary };
         match self.statements.statement(name) {
-            Some((_, known)) if known.naming.is_none() => known.summary,
+            Some((_, known)) if known.naming.is_none() => {
+                let known = known.summary;
+                let judged = !known.open || known.judged_at == self.knowledge();
+                if judged { known } else { Summary { route: sql::Route::Primary, writes: true, ..known } }
+            }
             _ => *summary,
         }
     }

@@ -13,6 +13,9 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
+/// What the names of a statement mean has not been found out.
+pub(super) const UNJUDGED: u64 = u64::MAX;
+
 /// What routing keeps of an analysis after the text is gone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Summary {
@@ -68,7 +71,7 @@ impl Summary {
         parts_ways: true,
         open: false,
         verb: Verb::Other,
-        judged_at: 0,
+        judged_at: UNJUDGED,
     };
 
     /// Of a statement prepared by other means than Parse, or called as a function: it may write.
@@ -105,7 +108,7 @@ impl Summary {
             parts_ways: set_apart || hazards.contains(Hazards::CHANGES_STATE_UNSEEN),
             open: analysis.open,
             verb: analysis.verb,
-            judged_at: 0,
+            judged_at: UNJUDGED,
         }
     }
 
@@ -347,7 +350,7 @@ impl Statements {
     /// What was found out of names is to be found out again.
     pub(super) fn forget_judgements(&mut self) {
         for known in self.named.values_mut().chain(&mut self.unnamed) {
-            known.summary.judged_at = u64::MAX;
+            known.summary.judged_at = UNJUDGED;
         }
     }
 

@@ -227,3 +227,22 @@ fn in_a_transaction_a_prepared_statement_stays_where_a_change_of_its_result_is_n
     assert_eq!(stage.sent(STANDBY), "BES");
     assert!(!stage.sent(PRIMARY).contains('P'));
 }
+
+#[test]
+fn what_was_prepared_unjudged_in_a_transaction_is_judged_before_it_runs() {
+    for (request, sent) in [([bind("", "p"), execute(""), sync()].concat(), "Q"), (query("EXECUTE p"), "Q")] {
+        let mut stage = Stage::paired();
+        *stage.session.commons.catalog.borrow_mut() = Catalog::new(256, Duration::ZERO);
+        stage.begin();
+        stage.client(&query("DELETE FROM t"));
+        stage.node(PRIMARY, &[complete("DELETE 0"), ready(b'T')].concat());
+        stage.client(&[parse("p", "TABLE v"), sync()].concat());
+        stage.node(PRIMARY, &[bare(b'1'), ready(b'T')].concat());
+        stage.client(&query("COMMIT"));
+        stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
+        stage.node(STANDBY, &[complete("COMMIT"), ready(b'I')].concat());
+        (stage.sent(PRIMARY), stage.sent(STANDBY));
+        stage.client(&request);
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (sent.into(), "".into()), "not on the standby");
+    }
+}
