@@ -241,7 +241,8 @@ fn what_was_prepared_unjudged_in_a_transaction_is_judged_before_it_runs() {
         stage.client(&query("COMMIT"));
         stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
         stage.node(STANDBY, &[complete("COMMIT"), ready(b'I')].concat());
-        (stage.sent(PRIMARY), stage.sent(STANDBY));
+        stage.sent(PRIMARY);
+        stage.sent(STANDBY);
         stage.client(&request);
         assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (sent.into(), "".into()), "not on the standby");
     }
