@@ -329,6 +329,65 @@ fn lists_of_the_operator_decide() {
     proxy.assert_healthy();
 }
 
+/// Statements, and where they go.
+type Cases<'a> = Vec<(&'a str, &'a [u8])>;
+
+#[test]
+fn each_switch_of_the_operator_has_its_effect() {
+    let testbed = servers();
+    let hints = ["NO LOAD BALANCE", "REPLICATION", "INSERT LOCK", "NO QUERY CACHE", "FORCE QUERY CACHE"];
+    let hinted = hints.map(|hint| format!("/*{hint}*/ SELECT a FROM t"));
+    let hinted_to = |node: &'static [u8]| hinted.iter().map(move |sql| (sql.as_str(), node)).collect::<Vec<_>>();
+    let comments = |node: &'static [u8]| {
+        let mut cases = hinted_to(node);
+        cases.extend([
+            ("/* a /* b */ */ SELECT 1", node),
+            ("-- c\nSELECT 1", node),
+            ("SELECT /* inside */ 1", STANDBY),
+        ]);
+        cases.push(("/* c */ INSERT INTO plain VALUES (1)", PRIMARY));
+        cases
+    };
+    let rows: [(&str, &str, Cases<'_>); 7] = [
+        ("allow_sql_comments", "off", comments(PRIMARY)),
+        ("allow_sql_comments", "on", comments(STANDBY)),
+        (
+            "ignore_leading_white_space",
+            "on",
+            vec![(" SELECT 1", STANDBY), ("\n\t(SELECT a FROM t)", STANDBY), ("\r\n TABLE t", STANDBY)],
+        ),
+        (
+            "ignore_leading_white_space",
+            "off",
+            vec![
+                ("SELECT 1", STANDBY),
+                (" SELECT 1", PRIMARY),
+                ("\n\t(SELECT a FROM t)", PRIMARY),
+                ("\r\n TABLE t", PRIMARY),
+                (" SET work_mem = '5MB'", BOTH),
+            ],
+        ),
+        (
+            "load_balance_mode",
+            "off",
+            vec![("SELECT 1", PRIMARY), ("SET work_mem = '5MB'", PRIMARY), ("TABLE t", PRIMARY)],
+        ),
+        ("check_unlogged_table", "on", vec![("SELECT * FROM unlogged", PRIMARY)]),
+        ("backend_weight1", "0", vec![("SELECT 1", PRIMARY)]),
+    ];
+    for (name, value, cases) in rows {
+        let mut proxy = started(&options(&testbed, [0, 1, 0]).set(name, value));
+        each_goes(&testbed, &proxy, &format!("{name} {value}"), &cases);
+        proxy.assert_healthy();
+    }
+    // What a standby cannot read, it is asked for all the same.
+    let mut proxy = started(&options(&testbed, [0, 1, 0]).set("check_unlogged_table", "off"));
+    let messages = session(&proxy).query("SELECT * FROM unlogged /*unchecked*/").expect("an answer");
+    assert!(messages.iter().any(|message| message.kind == b'E' && message.sqlstate() == "0A000"), "{messages:?}");
+    assert_eq!(nodes_of(&testbed, "/*unchecked*/"), STANDBY);
+    proxy.assert_healthy();
+}
+
 #[test]
 fn preferences_choose_the_node_of_a_session() {
     let testbed = servers();

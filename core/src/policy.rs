@@ -5,6 +5,7 @@
 
 use crate::node::{NodeId, View};
 use crate::rng::Rng;
+use crate::sql::Reason;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -226,6 +227,8 @@ pub struct Policy {
     pub functions: FunctionList,
     /// `primary_routing_query_pattern_list`.
     pub primary_queries: Vec<Pattern>,
+    /// A blank in front keeps a statement on the primary (`ignore_leading_white_space = off`).
+    pub blanks_count: bool,
     /// `app_name_redirect_preference_list`.
     pub by_application: Vec<Preference>,
     /// `database_redirect_preference_list`.
@@ -237,6 +240,16 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Why a text is for the primary by the way it is written, if it is.
+    pub fn pins(&self, text: &[u8]) -> Option<Reason> {
+        // What C's isspace() calls a blank.
+        let is_blank = |first: &u8| matches!(first, b' ' | b'\t'..=b'\r');
+        if self.blanks_count && text.first().is_some_and(is_blank) {
+            return Some(Reason::LeadingBlank);
+        }
+        self.primary_queries.iter().any(|pattern| pattern.matches(text)).then_some(Reason::Pattern)
+    }
+
     /// The load-balance node of a session: the one preferred for its application, its database or its user, in this order,
     /// or else one by weight. In the place of a standby that lags, it may be the least delayed one that does not. `lot` is
     /// drawn for the session.
@@ -289,6 +302,18 @@ mod tests {
         assert_eq!(read_only.writes(Some(b"other"), b"g"), Some(true));
         assert_eq!(FunctionList::Writing(list).writes(None, b"set_a"), Some(false));
         assert_eq!(FunctionList::Catalog.writes(None, b"set_a"), None);
+    }
+
+    #[test]
+    fn a_text_is_pinned_by_a_pattern_or_by_blanks_in_front() {
+        let policy = Policy { primary_queries: patterns(&["SELECT 7".into()]).unwrap(), ..Policy::default() };
+        assert_eq!(policy.pins(b"select 7"), Some(Reason::Pattern));
+        assert_eq!(policy.pins(b" select 8"), None);
+        let policy = Policy { blanks_count: true, ..Policy::default() };
+        for text in [" select 8", "\tselect 8", "\n\nselect 8", "\x0bselect 8", "\r\nselect 8"] {
+            assert_eq!(policy.pins(text.as_bytes()), Some(Reason::LeadingBlank), "{text:?}");
+        }
+        assert_eq!((policy.pins(b"select 8"), policy.pins(b"")), (None, None));
     }
 
     #[test]

@@ -27,8 +27,8 @@ impl Statement {
         if !analysis.open {
             return statement;
         }
-        if policy.primary_queries.iter().any(|pattern| pattern.matches(text)) {
-            (statement.route, statement.reason) = (Route::Primary, Reason::Pattern);
+        if let Some(reason) = policy.pins(text) {
+            (statement.route, statement.reason) = (Route::Primary, reason);
         } else if policy.functions.decides() {
             let writes = uses.iter(text).any(|(kind, schema, name)| {
                 let folded = |name: Name<'_>| name.bytes().collect::<Vec<u8>>();

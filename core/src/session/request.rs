@@ -339,8 +339,8 @@ impl Session {
         let mut uses = self.commons.catalog.borrow_mut().lend_uses();
         let analysis = sql::analyze_naming(text, self.dialect(), &mut uses);
         let mut summary = Summary::of(&analysis);
-        if summary.open && self.setup.policy.primary_queries.iter().any(|pattern| pattern.matches(text)) {
-            summary.pinned(Reason::Pattern);
+        if let Some(reason) = self.setup.policy.pins(text).filter(|_| summary.open) {
+            summary.pinned(reason);
         }
         if summary.open && self.is_adaptive() && self.reads_written(text, &uses) {
             summary.pinned(Reason::Written);

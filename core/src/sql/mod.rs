@@ -156,6 +156,8 @@ pub enum Reason {
     Written,
     /// It reads one of the session's temporary relations (`check_temp_table`).
     Temporary,
+    /// A blank stands in front of it, and `ignore_leading_white_space` is off.
+    LeadingBlank,
     /// It matches `primary_routing_query_pattern_list`.
     Pattern,
     /// What its names mean could not be looked up.
@@ -194,6 +196,7 @@ impl Reason {
     /// What would let such a statement go to a standby; empty if nothing would.
     pub const fn remedy(self) -> &'static str {
         match self {
+            Reason::LeadingBlank => "ignore_leading_white_space = on",
             Reason::Pattern => "another primary_routing_query_pattern_list",
             Reason::NotLookedUp => "the same statement once more, when its names have been looked up",
             Reason::Unlogged => "a logged table, or check_unlogged_table = off",
@@ -224,6 +227,7 @@ impl Reason {
             Reason::ReadWrite => "read-write transaction",
             Reason::Written => "written in this transaction",
             Reason::Temporary => "temporary table",
+            Reason::LeadingBlank => "blank in front",
             Reason::Pattern => "primary_routing_query_pattern_list",
             Reason::NotLookedUp => "names not looked up",
             Reason::Unlogged => "unlogged table",

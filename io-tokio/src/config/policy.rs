@@ -49,6 +49,7 @@ pub(super) fn policy(lists: &LoadBalance, redirect: &Redirect) -> Result<Policy,
         relationships: Relationships::parse(&lists.dml_adaptive_object_relationship_list)
             .map_err(of("dml_adaptive_object_relationship_list"))?,
         primary_queries: patterns(queries).map_err(of("primary_routing_query_pattern_list"))?,
+        blanks_count: !lists.ignore_leading_white_space,
         by_application: preferences(&redirect.app_name_redirect_preference_list)
             .map_err(of("app_name_redirect_preference_list"))?,
         by_database: preferences(&redirect.database_redirect_preference_list)

@@ -18,7 +18,7 @@ settings! {
     /// Which reads may leave the primary.
     pub struct LoadBalance {
         load_balance_mode: bool = BOOL, "on", Init, "2.1", Now, "Spreads reads over the backends.";
-        ignore_leading_white_space: bool = BOOL, "on", Reload, "2.1", Later, "Looks past blanks before a statement.";
+        ignore_leading_white_space: bool = BOOL, "on", Reload, "2.1", Now, "Looks past blanks before a statement; otherwise one keeps it on the primary.";
         allow_sql_comments: bool = BOOL, "off", Session, "3.4.0", Now, "Looks past comments before a statement; otherwise one keeps it on the primary.";
         statement_level_load_balance: bool = BOOL, "off", Reload, "4.1.0", Later, "Draws a node for each statement, not for each session.";
         disable_load_balance_on_write: DisableLoadBalanceOnWrite = Kind::Word(DisableLoadBalanceOnWrite::WORDS), "transaction", Reload, "4.0.0", Now, "What a write means for the reads after it.";
