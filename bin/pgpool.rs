@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use pgconvoy_io::process::control;
 use pgconvoy_io::process::service::{Options, serve};
+use pgconvoy_io::process::{DEFAULT_CONFIG, control};
 use pgconvoy_io::server::PGPOOL_VERSION;
 
 use crate::{Mode, exit_code};
@@ -19,7 +19,7 @@ struct Arguments {
     #[arg(value_enum)]
     command: Option<Command>,
     /// The configuration
-    #[arg(short = 'f', long, value_name = "FILE", default_value = "/etc/pgpool2/pgpool.conf")]
+    #[arg(short = 'f', long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config_file: PathBuf,
     /// Stay at the terminal
     #[arg(short = 'n', long)]

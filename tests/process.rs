@@ -294,6 +294,29 @@ fn a_reload_takes_a_good_file_and_survives_a_bad_one() {
 }
 
 #[test]
+fn a_server_is_found_after_its_file_has_been_given_another_pid_file() {
+    for named in [true, false] {
+        let site = Site::new().unwrap();
+        let mut server = site.start(site.pgpool(&["-n"])).unwrap();
+        let moved = site.own_lines().replace("pgpool.pid", "moved.pid");
+        site.configure(&format!("{moved}log_line_prefix = ''\n")).unwrap();
+        if named {
+            // Another server's file is not this one's: its process is gone.
+            std::fs::write(site.path("moved.pid"), "4194305\0").unwrap();
+        }
+        let reloaded = site.pgpool(&["reload"]).output().unwrap();
+        assert!(reloaded.status.success(), "{}", stderr(&reloaded));
+        server.wait_for_line("pgpool.conf:5:17: pid_file_name: a new value takes hold only after a restart").unwrap();
+        let stopped = site.pgconvoy(&["stop"]).output().unwrap();
+        assert!(stopped.status.success(), "{}", stderr(&stopped));
+        assert!(server.process.try_wait().unwrap().expect("stop waits for the end").success());
+        assert!(!site.path("pgpool.pid").exists());
+        let nothing = site.pgconvoy(&["stop"]).output().unwrap();
+        assert_eq!(nothing.status.code(), Some(3), "{}", stderr(&nothing));
+    }
+}
+
+#[test]
 fn the_stock_sample_with_backends_appended_starts_as_pgpool() {
     let site = Site::new().unwrap();
     let mut text = std::fs::read_to_string(STOCK_SAMPLE).unwrap();

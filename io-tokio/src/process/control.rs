@@ -1,4 +1,4 @@
-//! `stop` and `reload`: commands to a running server, found by its pid file.
+//! `stop` and `reload`: commands to a running server, found by its pid file or its command line.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use super::pidfile::{remove_stale, running};
+use super::pidfile::{remove_stale, running, running_with};
 use super::signals::{Process, Request};
 use crate::config::{Config, Diagnostic, Loaded, Severity};
 use crate::log::{AlreadyInstalled, Log};
@@ -86,7 +86,7 @@ fn rendered(findings: &[Diagnostic]) -> String {
 pub fn stop(config: &Path, mode: StopMode) -> Result<(), Error> {
     let essentials = Config::essentials(config).map_err(|finding| Error::Config(Box::new(finding)))?;
     let log = Log::install(&essentials.logging)?;
-    let (pid, server) = find(essentials.files.pid_file_name.as_ref()).map_err(Error::clean_up)?;
+    let (pid, server) = find(config, essentials.files.pid_file_name.as_ref()).map_err(Error::clean_up)?;
     let number = pid.as_raw_pid();
     let signal_error = |error| Error::Signal { pid: number, error };
     server.send(Request::Stop(mode)).map_err(signal_error)?;
@@ -106,19 +106,26 @@ pub fn stop(config: &Path, mode: StopMode) -> Result<(), Error> {
 /// # Errors
 /// If the file has errors, there is no server, or it cannot be told.
 pub fn reload(config: &Path) -> Result<(), Error> {
-    let Loaded { config, .. } = Config::load(config).map_err(Error::Mistakes)?;
-    let (pid, server) = find(config.files.pid_file_name.as_ref())?;
+    let Loaded { config: loaded, .. } = Config::load(config).map_err(Error::Mistakes)?;
+    let (pid, server) = find(config, loaded.files.pid_file_name.as_ref())?;
     server.send(Request::Reload).map_err(|error| Error::Signal { pid: pid.as_raw_pid(), error })
 }
 
-fn find(pid_file: &Path) -> Result<(Pid, Process), Error> {
+/// Finds the server by the pid file that its configuration names; or, because the file may have named another one when
+/// it started, among the processes.
+fn find(config: &Path, pid_file: &Path) -> Result<(Pid, Process), Error> {
     let gone = || Error::Gone { path: pid_file.to_owned(), removed: false };
     let read_error = |error| Error::PidFile { path: pid_file.to_owned(), error };
-    let pid = running(pid_file).map_err(read_error)?.ok_or_else(gone)?;
+    let look = || match running(pid_file) {
+        Ok(Some(pid)) => Ok(pid),
+        Ok(None) => running_with(config).ok_or_else(gone),
+        Err(error) => running_with(config).ok_or_else(|| read_error(error)),
+    };
+    let pid = look()?;
     let server = Process::open(pid).map_err(|_| gone())?;
     // Between the two looks the process may have ended and its number come to another one: the handle would be that
     // one's. If the second look sees a server, the handle was opened while it lived.
-    if running(pid_file).map_err(read_error)? != Some(pid) {
+    if look()? != pid {
         return Err(gone());
     }
     Ok((pid, server))

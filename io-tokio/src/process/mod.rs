@@ -8,3 +8,6 @@ pub mod daemon;
 pub mod pidfile;
 pub mod service;
 pub mod signals;
+
+/// The configuration file of a server that is started without one being named, as Debian's pgpool-II has it.
+pub const DEFAULT_CONFIG: &str = "/etc/pgpool2/pgpool.conf";

@@ -3,12 +3,16 @@
 //! The file holds the process id in decimal digits and a NUL byte, as pgpool-II writes it. The server keeps it locked
 //! for as long as it lives, so that a file left behind by a crash is recognised even if its number is in use again.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
+
+use super::DEFAULT_CONFIG;
 
 /// A pid file longer than this is none.
 const MAX_BYTES: u64 = 64;
@@ -104,6 +108,17 @@ pub fn running(path: &Path) -> io::Result<Option<Pid>> {
     Ok(pid_in(&mut file).filter(|pid| is_server(*pid)))
 }
 
+/// The server that was started with a configuration file, wherever its pid file is: the file may name another one now.
+pub fn running_with(config: &Path) -> Option<Pid> {
+    let config = std::fs::canonicalize(config).ok()?;
+    let processes = std::fs::read_dir("/proc").ok()?.filter_map(|entry| {
+        let number: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        Pid::from_raw(number)
+    });
+    let mut servers = processes.filter(|pid| is_server(*pid) && holds_pid_file(*pid));
+    servers.find(|pid| config_of(*pid).is_some_and(|its| its == config))
+}
+
 /// Removes a pid file whose server is gone; false if it belongs to somebody after all.
 ///
 /// # Errors
@@ -160,6 +175,32 @@ fn is_server(pid: Pid) -> bool {
     let own_name = Pid::from_raw(std::process::id().cast_signed()).and_then(command_name);
     let name = command_name(pid);
     name.is_some() && (name == own_name || matches!(name.as_deref(), Some("pgpool" | "pgconvoy")))
+}
+
+/// Whether a process has a file open that names it, as a server has for as long as it lives.
+fn holds_pid_file(pid: Pid) -> bool {
+    let Ok(open) = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid())) else { return false };
+    open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).any(|path| {
+        let is_file = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+        is_file && File::open(&path).is_ok_and(|mut file| pid_in(&mut file) == Some(pid))
+    })
+}
+
+/// The configuration file that a server was started with.
+fn config_of(pid: Pid) -> Option<PathBuf> {
+    let folder = std::fs::read_link(format!("/proc/{}/cwd", pid.as_raw_pid())).ok()?;
+    let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).ok()?;
+    let mut words = line.split(|byte| *byte == 0);
+    let mut named = None;
+    while let Some(word) = words.next() {
+        if word == b"-f" || word == b"--config-file" {
+            named = words.next().or(named);
+        } else if let Some(path) = word.strip_prefix(b"--config-file=").or_else(|| word.strip_prefix(b"-f")) {
+            named = Some(path);
+        }
+    }
+    let named = named.map_or(OsStr::new(DEFAULT_CONFIG), OsStr::from_bytes);
+    std::fs::canonicalize(folder.join(named)).ok()
 }
 
 /// The name under which the system lists a process; none if there is no such process, or if it has ended and its parent
