@@ -26,6 +26,8 @@ pub struct Gate {
     reserved: u32,
     patience: Duration,
     inside: u32,
+    /// As many may be in: more than there are places once some were taken away.
+    crowd: u32,
     /// Who waits, and since when.
     waiting: VecDeque<(Ticket, Instant)>,
 }
@@ -35,7 +37,7 @@ impl Gate {
     /// kept free and whoever comes then is refused at once; otherwise it waits up to `patience`
     /// (`client_queue_timeout`).
     pub fn new(places: u32, reserved: u32, patience: Duration) -> Self {
-        Self { places, reserved, patience, inside: 0, waiting: VecDeque::new() }
+        Self { places, reserved, patience, inside: 0, crowd: places, waiting: VecDeque::new() }
     }
 
     /// A client arrives.
@@ -54,13 +56,18 @@ impl Gate {
     /// A client that had a place leaves. Returns who has it now.
     pub fn leave(&mut self) -> Option<Ticket> {
         assert!(self.inside > 0, "somebody left who was never in");
-        match self.waiting.pop_front() {
-            Some((ticket, _)) => Some(ticket),
-            None => {
-                self.inside -= 1;
-                None
-            }
+        self.inside -= 1;
+        self.admit()
+    }
+
+    /// Gives a free place to the one who waits longest. To be asked until it names nobody after [`Gate::resize`].
+    pub fn admit(&mut self) -> Option<Ticket> {
+        if self.inside >= self.places {
+            return None;
         }
+        let (ticket, _) = self.waiting.pop_front()?;
+        self.inside += 1;
+        Some(ticket)
     }
 
     /// A waiting client gives up. False when it does not wait: then it is in, and must leave.
@@ -70,9 +77,11 @@ impl Gate {
         self.waiting.len() < before
     }
 
-    /// Sets how long clients wait, those that wait already too.
-    pub fn set_patience(&mut self, patience: Duration) {
-        self.patience = patience;
+    /// Changes what [`Gate::new`] was told. Nobody who is in has to leave, and the new patience is also that of those
+    /// who wait already.
+    pub fn resize(&mut self, places: u32, reserved: u32, patience: Duration) {
+        (self.places, self.reserved, self.patience) = (places, reserved, patience);
+        self.crowd = self.inside.max(places);
     }
 
     /// When the next client has waited for too long.
@@ -108,14 +117,15 @@ impl Gate {
 
     /// What must hold between any two calls.
     pub fn invariants(&self) {
-        assert!(self.inside <= self.places, "more clients are in than there are places");
-        assert!(self.waiting.is_empty() || self.inside == self.places, "somebody waits although a place is free");
+        assert!(self.inside <= self.crowd, "more clients are in than there are places");
+        assert!(self.waiting.is_empty() || self.inside >= self.places, "somebody waits although a place is free");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     const T0: Instant = Instant::ZERO;
 
@@ -150,9 +160,25 @@ mod tests {
         let mut gate = Gate::new(1, 0, Duration::from_secs(60));
         gate.arrive(1, T0);
         gate.arrive(2, T0);
-        gate.set_patience(Duration::from_secs(2));
+        gate.resize(1, 0, Duration::from_secs(2));
         assert_eq!(gate.poll_timeout(), Some(T0.after(Duration::from_secs(2))));
         assert!(gate.expire(T0.after(Duration::from_secs(2))).is_some());
+    }
+
+    #[test]
+    fn more_places_let_in_who_waits_and_fewer_throw_nobody_out() {
+        let mut gate = Gate::new(1, 0, Duration::from_secs(5));
+        let entries: Vec<Entry> = (1..=4).map(|ticket| gate.arrive(ticket, T0)).collect();
+        assert_eq!(entries, [Entry::In, Entry::Wait, Entry::Wait, Entry::Wait]);
+        gate.resize(3, 0, Duration::from_secs(5));
+        assert_eq!((gate.admit(), gate.admit(), gate.admit()), (Some(2), Some(3), None));
+        gate.invariants();
+        gate.resize(1, 0, Duration::from_secs(5));
+        gate.invariants();
+        assert_eq!(gate.inside(), 3);
+        assert_eq!((gate.leave(), gate.leave()), (None, None), "two places are gone with those who had them");
+        gate.invariants();
+        assert_eq!((gate.leave(), gate.inside()), (Some(4), 1));
     }
 
     #[test]

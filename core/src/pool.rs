@@ -18,8 +18,8 @@ pub type LinkId = u64;
 /// A request's number, chosen by whoever asks.
 pub type Ticket = u64;
 
-/// What the configuration fixes for a pool.
-#[derive(Clone, Debug)]
+/// What the configuration says of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
     /// Whether links are kept at all (`connection_cache`).
     pub keep: bool,
@@ -105,6 +105,17 @@ impl Pool {
     /// An empty pool.
     pub fn new(settings: PoolSettings) -> Self {
         Self { settings, shelves: BTreeMap::new(), claims: VecDeque::new(), events: VecDeque::new(), next_id: 0 }
+    }
+
+    /// The configuration has changed: idle links go if links are not kept any more, and who waits asks again, because more
+    /// may be allowed now.
+    pub fn handle_settings(&mut self, settings: PoolSettings) {
+        self.settings = settings;
+        if !self.settings.keep {
+            self.clear(None);
+        }
+        let waiting = self.shelves.values_mut().flat_map(|shelf| shelf.waiting.drain(..));
+        self.events.extend(waiting.map(|(ticket, _)| PoolEvent::Retry(ticket)));
     }
 
     /// Somebody asks for a link, and waits for it until `deadline`. `token` tries to get the right to open one more; it
@@ -436,6 +447,29 @@ mod tests {
         let found = Limit::ALL.map(|limit| pool.in_the_way(N0, &wanted, limit));
         assert_eq!(found, [role, database, oldest]);
         assert_eq!(pool.in_the_way(NodeId(1), &wanted, Limit::Server), None, "another server's limits are its own");
+    }
+
+    #[test]
+    fn new_settings_hold_for_the_links_that_are_there() {
+        let mut pool = pool(None);
+        pool.ask(1, N0, &login("a"), DEADLINE, || true);
+        let id = pool.park(link("a"), T0).unwrap();
+        assert_eq!(pool.poll_timeout(), None);
+        let life = Duration::from_secs(9);
+        pool.handle_settings(PoolSettings { keep: true, life_time: Some(life), max_uses: 0 });
+        assert_eq!(pool.poll_timeout(), Some(T0.after(life)));
+        assert!(pool.poll_event().is_none());
+        pool.handle_settings(PoolSettings { keep: false, life_time: None, max_uses: 0 });
+        assert!(matches!(pool.poll_event(), Some(PoolEvent::Close(closed)) if closed == id));
+        assert!(matches!(pool.poll_event(), Some(PoolEvent::Token(N0))));
+        pool.ask(2, N0, &login("a"), DEADLINE, || true);
+        assert_eq!(pool.ask(3, N0, &login("a"), DEADLINE, || false), Answer::Wait);
+        assert_eq!(pool.park(link("a"), T0), None, "nothing is kept any more");
+        while pool.poll_event().is_some() {}
+        pool.handle_settings(PoolSettings { keep: true, life_time: None, max_uses: 0 });
+        assert!(matches!(pool.poll_event(), Some(PoolEvent::Retry(3))), "there may be room now");
+        assert!(pool.poll_event().is_none());
+        pool.invariants();
     }
 
     #[test]

@@ -110,15 +110,22 @@ pub struct Catalog {
 impl Catalog {
     /// An empty one. `expire` of zero stands for never.
     pub fn new(size: usize, expire: Duration) -> Self {
-        let expire = (!expire.is_zero()).then_some(expire);
-        Self {
+        let mut catalog = Self {
             databases: BTreeMap::new(),
-            size: size.max(1),
-            expire,
+            size: 1,
+            expire: None,
             age: 0,
             silent_until: Instant::ZERO,
             uses: Uses::new(),
-        }
+        };
+        catalog.set_limits(size, expire);
+        catalog
+    }
+
+    /// Changes what [`Catalog::new`] was told.
+    pub fn set_limits(&mut self, size: usize, expire: Duration) {
+        self.size = size.max(1);
+        self.expire = (!expire.is_zero()).then_some(expire);
     }
 
     /// An empty list for the names of one text; [`Catalog::put_back`] takes it again.
@@ -208,7 +215,7 @@ fn keep<T>(
         objects[at].push(object);
     }
     for (name, objects) in asked.iter().zip(objects) {
-        if known.len() >= size.max(asked.len()) && !known.contains_key(name) {
+        while known.len() >= size.max(asked.len()) && !known.contains_key(name) {
             let oldest = known.iter().min_by_key(|(_, known)| known.since).map(|(name, _)| name.clone());
             oldest.map(|name| known.remove(&name));
         }

@@ -13,7 +13,7 @@ use pgconvoy_core::sql::Verb;
 use pgconvoy_core::time::Instant;
 use pgconvoy_core::wire::Gravity;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +43,11 @@ pub(super) enum WorkerMail<P> {
     MakeRoom(NodeId, Arc<Login>, Limit, oneshot::Sender<bool>),
     /// Time to look for idle links whose connection has ended.
     Sweep,
+    /// The configuration has been read again.
+    Settings {
+        /// Fewer links may be open than before.
+        fewer_links: bool,
+    },
     /// The idle links are listed, for `SHOW pool_pools`.
     ListIdle(oneshot::Sender<Vec<LinkInfo>>),
     /// What each session is doing, for `SHOW pool_processes`.
@@ -111,7 +116,8 @@ pub(super) struct Shared<P> {
     gate: Mutex<Gate>,
     gate_waiters: Mutex<BTreeMap<SessionId, usize>>,
     cancel_keys: Mutex<BTreeMap<(i32, Bytes), (usize, SessionId)>>,
-    tokens: Vec<AtomicU32>,
+    /// Links of each node that may still be opened; below zero while more are open than a reload has left.
+    tokens: Vec<AtomicI64>,
     /// What each worker has counted, node by node. It writes its own only.
     counts: Vec<Vec<NodeCounts>>,
     reshapings: AtomicU64,
@@ -139,7 +145,7 @@ impl<P> Shared<P> {
             gate: Mutex::new(Gate::new(settings.clients, settings.reserved, settings.queue_timeout)),
             gate_waiters: Mutex::default(),
             cancel_keys: Mutex::default(),
-            tokens: (0..nodes).map(|_| AtomicU32::new(settings.links_per_node)).collect(),
+            tokens: (0..nodes).map(|_| AtomicI64::new(settings.links_per_node.into())).collect(),
             reshapings: AtomicU64::new(0),
             counts: workers.iter().map(|_| (0..nodes).map(|_| NodeCounts::default()).collect()).collect(),
             loads: workers.iter().map(|_| AtomicU32::new(0)).collect(),
@@ -185,10 +191,8 @@ impl<P> Shared<P> {
     pub(super) fn leave_slot(&self) {
         let mut waiters = lock(&self.gate_waiters);
         let mut gate = lock(&self.gate);
-        if let Some(next) = gate.leave()
-            && let Some(worker) = waiters.remove(&next)
-        {
-            self.tell(worker, WorkerMail::Slot(next, Ok(())));
+        if let Some(next) = gate.leave() {
+            self.let_in(&mut waiters, next);
         }
     }
 
@@ -207,7 +211,7 @@ impl<P> Shared<P> {
     /// Takes the right to open one more link of a node.
     pub(super) fn take_token(&self, node: NodeId) -> bool {
         let Some(tokens) = self.tokens.get(usize::from(node.0)) else { return false };
-        tokens.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(1)).is_ok()
+        tokens.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| (free > 0).then(|| free - 1)).is_ok()
     }
 
     /// Gives back the right to open one link of a node. Workers that wait for it are told by whoever starves.
@@ -300,11 +304,29 @@ impl<P> Shared<P> {
         Arc::clone(&lock(&self.settings))
     }
 
-    /// The configuration has been read again.
+    /// The configuration has been read again. Workers are told.
     pub(super) fn set_settings(&self, settings: Settings) {
-        lock(&self.gate).set_patience(settings.queue_timeout);
-        *lock(&self.settings) = Arc::new(settings);
+        let settings = Arc::new(settings);
+        let before = std::mem::replace(&mut *lock(&self.settings), Arc::clone(&settings));
         lock(&self.without_password).clear();
+        let more = i64::from(settings.links_per_node) - i64::from(before.links_per_node);
+        for tokens in &self.tokens {
+            tokens.fetch_add(more, Ordering::AcqRel);
+        }
+        self.tell_all(|| WorkerMail::Settings { fewer_links: more < 0 });
+        let mut waiters = lock(&self.gate_waiters);
+        let mut gate = lock(&self.gate);
+        gate.resize(settings.clients, settings.reserved, settings.queue_timeout);
+        while let Some(next) = gate.admit() {
+            self.let_in(&mut waiters, next);
+        }
+    }
+
+    /// A session that waited has a place.
+    fn let_in(&self, waiters: &mut BTreeMap<SessionId, usize>, session: SessionId) {
+        if let Some(worker) = waiters.remove(&session) {
+            self.tell(worker, WorkerMail::Slot(session, Ok(())));
+        }
     }
 
     /// Whether the log has not said yet that this user has no password. Names are whatever clients make up: of so many

@@ -134,6 +134,23 @@ fn a_reload_takes_new_weights_and_leaves_the_servers_as_they_are() {
     assert_eq!(shown("backend_hostname2"), None, "what is shown is what runs");
 }
 
+#[test]
+fn a_reload_may_allow_more_links_or_fewer() {
+    run(async {
+        let worker = worker(&World::default());
+        assert_eq!(free_places(&worker), 5);
+        let mut lines: Vec<_> = (0..4).map(|_| line(&worker)).collect();
+        worker.shared.set_settings(Settings { links_per_node: 7, ..settings() });
+        assert_eq!(free_places(&worker), 3);
+        worker.shared.set_settings(Settings { links_per_node: 2, ..settings() });
+        assert_eq!(free_places(&worker), 0);
+        for free in [0, 0, 1, 2] {
+            lines.pop();
+            assert_eq!(free_places(&worker), free, "what is open beyond the new number makes no room");
+        }
+    });
+}
+
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(LocalSet::new().run_until(test));

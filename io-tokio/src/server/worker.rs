@@ -370,6 +370,19 @@ impl<E: Env> Worker<E> {
         self.pool_events();
     }
 
+    /// Takes over what a reload has changed for links and for the catalogue.
+    fn take_settings(self: &Rc<Self>, fewer_links: bool) {
+        let settings = self.shared.settings();
+        let (names, expire) = settings.catalog;
+        self.commons.catalog.borrow_mut().set_limits(names, expire);
+        self.pool.borrow_mut().handle_settings(settings.pool.clone());
+        if fewer_links {
+            self.pool.borrow_mut().clear(None);
+        }
+        self.pool_events();
+        self.pool_changed.notify_one();
+    }
+
     /// Sends a cancel request of a session to a backend.
     pub(super) fn cancel(self: &Rc<Self>, node: NodeId, pid: i32, key: &Bytes, mailbox: &Rc<Mailbox<Line<E>>>) {
         let (worker, mailbox, key) = (Rc::clone(self), Rc::clone(mailbox), key.clone());
@@ -538,6 +551,7 @@ impl<E: Env> Worker<E> {
                 });
             }
             WorkerMail::Sweep => self.sweep(),
+            WorkerMail::Settings { fewer_links } => self.take_settings(fewer_links),
             WorkerMail::ListDecisions(reply) => {
                 let list = super::show::decisions(&self.commons.decisions.borrow(), self.env.now());
                 let _asker_is_gone = reply.send(list);
