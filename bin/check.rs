@@ -10,16 +10,20 @@ use pgconvoy_io::config::{Config, Diagnostic, Loaded, Severity};
 /// Prints all findings; the exit code is 1 if one of them would stop the start.
 pub fn main(file: &Path) -> ExitCode {
     let (findings, verdict) = match Config::load(file) {
-        Ok(Loaded { config, mut warnings }) => match config.passwords() {
-            Ok((_, findings)) => {
-                warnings.extend(findings);
-                (warnings, ExitCode::SUCCESS)
-            }
-            Err(finding) => {
-                warnings.push(finding);
-                (warnings, ExitCode::FAILURE)
-            }
-        },
+        Ok(Loaded { config, warnings: mut findings, notes }) => {
+            let verdict = match config.passwords() {
+                Ok((_, of_passwords)) => {
+                    findings.extend(of_passwords);
+                    ExitCode::SUCCESS
+                }
+                Err(finding) => {
+                    findings.push(finding);
+                    ExitCode::FAILURE
+                }
+            };
+            findings.extend(notes);
+            (findings, verdict)
+        }
         Err(findings) => (findings, ExitCode::FAILURE),
     };
     // The findings are the output: who reads them may stop reading.
@@ -33,9 +37,13 @@ fn report(file: &Path, findings: &[Diagnostic]) -> String {
         report.push_str(&finding.render());
         report.push_str("\n\n");
     }
-    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-    let warnings = findings.len() - errors;
-    report.push_str(&format!("{}: {}, {}\n", file.display(), number(errors, "error"), number(warnings, "warning")));
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let [errors, warnings, notes] = [Severity::Error, Severity::Warning, Severity::Note].map(count);
+    report.push_str(&format!("{}: {}, {}", file.display(), number(errors, "error"), number(warnings, "warning")));
+    if notes > 0 {
+        report.push_str(&format!(", {}", number(notes, "note")));
+    }
+    report.push('\n');
     report
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use pgconvoy_io::config::manual;
 use pgconvoy_io::process::control;
 use pgconvoy_io::process::service::{Options, serve};
 use pgconvoy_io::server::StopMode;
@@ -48,6 +49,12 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Print the table of all parameters, or a sample configuration
+    Parameters {
+        /// As what
+        #[arg(long = "as", value_enum, value_name = "FORM", default_value_t = Form::Manual)]
+        form: Form,
+    },
     /// Say where a statement would go, and why
     Route {
         #[command(flatten)]
@@ -75,6 +82,17 @@ struct ConfigFile {
     /// The configuration: TOML if its name ends in .toml, else in pgpool.conf's syntax
     #[arg(short = 'f', long = "config-file", value_name = "FILE")]
     path: PathBuf,
+}
+
+/// A form of the table of parameters.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Form {
+    /// The manual, in Markdown
+    Manual,
+    /// A sample in pgpool.conf's syntax
+    Conf,
+    /// A sample in TOML
+    Toml,
 }
 
 /// How to stop.
@@ -112,6 +130,16 @@ fn main() -> ExitCode {
             serve(&Options { config: file.path, detach, is_child: detached_child, debug, remarks: Vec::new() })
         }
         Command::Check { file } => check::main(&file.path),
+        Command::Parameters { form } => {
+            let text = match form {
+                Form::Manual => manual::markdown(),
+                Form::Conf => manual::pgpool_conf(),
+                Form::Toml => manual::toml(),
+            };
+            // Who reads it may stop reading.
+            drop(std::io::stdout().write_all(text.as_bytes()));
+            ExitCode::SUCCESS
+        }
         Command::Route { file, sql } => route::main(&file.path, &sql),
         Command::Stop { file, mode } => exit_code(control::stop(&file.path, mode.into())),
         Command::Reload { file } => exit_code(control::reload(&file.path)),

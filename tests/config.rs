@@ -77,6 +77,26 @@ fn a_good_file_passes_and_its_warnings_are_shown() {
 }
 
 #[test]
+fn where_less_is_needed_than_by_pgpool_it_is_noted() {
+    let text = format!(
+        "{BACKENDS}pool_passwd = ''\nmax_pool = 8\nchild_life_time = 60\nenable_shared_relcache = off\n\
+         include = 'more.conf'\nport = 9998\n"
+    );
+    let files = Files::new(&[("pgpool.conf", &text), ("more.conf", "num_init_children = 7\n")]);
+    let (printed, code) = files.check("pgpool.conf");
+    let expected = "note: child_life_time: has no effect because there are no child processes; connection_life_time ends \
+                    backend connections that nobody uses\n --> pgpool.conf:6:1\n  |\n6 | child_life_time = 60\n  | \
+                    ^^^^^^^^^^^^^^^\n\n\
+                    note: enable_shared_relcache: has no effect because the sessions of a worker thread always share what \
+                    has been looked up\n --> pgpool.conf:7:1\n  |\n7 | enable_shared_relcache = off\n  | \
+                    ^^^^^^^^^^^^^^^^^^^^^^\n\n\
+                    note: a reload is enough where pgpool-II takes a restart: pool_passwd (line 4), max_pool (line 5), \
+                    num_init_children (more.conf, line 1)\n--> pgpool.conf\n\n\
+                    pgpool.conf: 0 errors, 0 warnings, 3 notes\n";
+    assert_eq!((printed.as_str(), code), (expected, 0));
+}
+
+#[test]
 fn bad_lines_of_the_password_file_are_named_and_not_shown() {
     let passwords = "alice:TEXTsecret\nno colon but a secret\nalice:md5secret\nbob:\n";
     let named = format!("{BACKENDS}pool_passwd = 'users'\n");
@@ -86,7 +106,8 @@ fn bad_lines_of_the_password_file_are_named_and_not_shown() {
     let expected = "warning: no colon between user name and password\n--> users:2\n\n\
                     warning: the user has an entry on line 1 already, which is the one that counts\n--> users:3\n\n\
                     warning: the password is empty\n--> users:4\n\n\
-                    pgpool.conf: 0 errors, 3 warnings\n";
+                    note: a reload is enough where pgpool-II takes a restart: pool_passwd (line 4)\n--> pgpool.conf\n\n\
+                    pgpool.conf: 0 errors, 3 warnings, 1 note\n";
     assert_eq!((printed.as_str(), code), (expected, 0));
     let (printed, code) = files.check("lost.conf");
     assert!(printed.contains("pool_passwd: lost does not exist") && printed.contains("lost.conf:4"), "{printed}");

@@ -282,13 +282,16 @@ fn a_reload_takes_a_good_file_and_survives_a_bad_one() {
     Process::open(Pid::from_child(&server.process)).unwrap().send(Request::Reload).unwrap();
     server.wait_for_line("ERROR:  the configuration has errors").unwrap();
     site.configure(&format!(
-        "{}log_line_prefix = 'new '\nmax_pool = 7\nbackend_hostname7 = 'db7'\nbackend_port7 = 5432\n",
+        "{}log_line_prefix = 'new '\nworker_threads = 7\nbackend_hostname7 = 'db7'\nbackend_port7 = 5432\n",
         site.own_lines()
     ))
     .unwrap();
     assert!(site.pgpool(&["reload"]).output().unwrap().status.success());
-    server.wait_for_line("max_pool: a new value takes hold only after a restart").unwrap();
-    server.wait_for_line("backend 7 (db7:5432) takes part only after a restart").unwrap();
+    let restart = "only after a restart";
+    server.wait_for_line(&format!("pgpool.conf:8:18: worker_threads: a new value takes hold {restart}")).unwrap();
+    server
+        .wait_for_line(&format!("pgpool.conf:10:17: backend_port7: backend 7 (db7:5432) takes part {restart}"))
+        .unwrap();
     assert!(site.is_listening());
     assert!(site.pgpool(&["-m", "f", "stop"]).output().unwrap().status.success());
 }

@@ -1,8 +1,9 @@
-//! The sample configurations in conf/ say what they claim to say.
+//! The samples and the manual in conf/ are what the table of parameters gives, and say what they claim to say.
 
 use std::path::{Path, PathBuf};
 
-use pgconvoy_io::config::Config;
+use pgconvoy_io::config::names::{Effect, Index, own_parameters, parameters};
+use pgconvoy_io::config::{Config, manual};
 
 /// The path of a sample.
 fn sample(name: &str) -> PathBuf {
@@ -14,6 +15,11 @@ fn configured(path: &Path, text: String) -> Vec<String> {
     let config = match Config::parse(path, text) {
         Ok(loaded) => {
             assert!(loaded.warnings.is_empty(), "{:#?}", loaded.warnings);
+            assert!(
+                loaded.notes.iter().all(|note| note.message.starts_with("a reload is enough")),
+                "{:#?}",
+                loaded.notes
+            );
             loaded.config
         }
         Err(findings) => panic!("{} is wrong: {findings:#?}", path.display()),
@@ -28,7 +34,8 @@ fn configured(path: &Path, text: String) -> Vec<String> {
 fn with_defaults_written_out(text: &str) -> String {
     let is_setting = |line: &str| {
         let name = line.split('=').next().unwrap_or_default().trim_end();
-        line.contains('=') && !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        let in_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        line.contains('=') && !name.is_empty() && name.bytes().all(in_name)
     };
     let switched_on =
         |line: &str| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line).to_owned() + "\n";
@@ -53,4 +60,40 @@ fn both_samples_mean_the_same() {
         configured(&path, std::fs::read_to_string(&path).unwrap())
     });
     assert_eq!(old, new);
+}
+
+#[test]
+fn the_committed_pages_are_those_of_the_table() {
+    for (name, form, page) in [
+        ("parameters.md", "manual", manual::markdown()),
+        ("pgpool.conf", "conf", manual::pgpool_conf()),
+        ("pgconvoy.toml", "toml", manual::toml()),
+    ] {
+        let committed = std::fs::read_to_string(sample(name)).expect("a committed page");
+        let command = format!("cargo run -- parameters --as {form} > conf/{name}");
+        let line = 1 + page.lines().zip(committed.lines()).take_while(|(new, old)| new == old).count();
+        assert!(committed == page, "conf/{name} is out of date from line {line} on; write it anew: {command}");
+    }
+}
+
+#[test]
+fn the_pages_leave_nothing_out() {
+    let [manual, conf, toml] = [manual::markdown(), manual::pgpool_conf(), manual::toml()];
+    for known in parameters().chain(own_parameters()) {
+        let name = known.name;
+        let starts = [format!("| `{name}` |"), format!("| `{name}N` |")];
+        let is_row = |line: &&str| starts.iter().any(|start| line.starts_with(start)) && line.contains(known.about);
+        assert_eq!(manual.lines().filter(is_row).count(), 1, "{name}");
+        let sets = |sample: &str, name: &str| {
+            sample.lines().any(|line| line.trim_start_matches('#').starts_with(&format!("{name} = ")))
+        };
+        // In TOML, what belongs to a node has a shorter name, which others may have too.
+        let samples: &[(&str, &str)] = match known.index {
+            Index::Always => &[(&conf, "0")],
+            Index::Never | Index::Optional => &[(&conf, ""), (&toml, "")],
+        };
+        for (sample, number) in samples {
+            assert_eq!(sets(sample, &format!("{name}{number}")), known.effect == Effect::Now, "{name}");
+        }
+    }
 }

@@ -36,6 +36,7 @@ pub struct Options {
     settings: Vec<(String, String)>,
     passwords: String,
     wrapper: Vec<String>,
+    arguments: Vec<String>,
 }
 
 impl Options {
@@ -54,6 +55,12 @@ impl Options {
     /// Puts a command line in front of pgconvoy's.
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Adds an argument to pgconvoy's command line.
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
         self
     }
 
@@ -85,7 +92,7 @@ impl Options {
         fs::write(folder.path().join("pool_passwd"), &self.passwords).expect("writing pool_passwd");
         let program = [env!("CARGO_BIN_EXE_pgconvoy"), "serve", "-f"].map(String::from);
         let words = [self.wrapper.as_slice(), &program].concat();
-        let words = [words, vec![configuration.display().to_string()]].concat();
+        let words = [words, vec![configuration.display().to_string()], self.arguments.clone()].concat();
         let child = launch(&words, folder.path());
         Proxy { child, folder, port, _pcp_port: pcp_port, words }
     }
@@ -133,7 +140,13 @@ pub struct Proxy {
 impl Proxy {
     /// A pgconvoy over `backends`, not started yet.
     pub fn over(backends: &[Backend]) -> Options {
-        Options { backends: backends.to_vec(), settings: Vec::new(), passwords: String::new(), wrapper: Vec::new() }
+        Options {
+            backends: backends.to_vec(),
+            settings: Vec::new(),
+            passwords: String::new(),
+            wrapper: Vec::new(),
+            arguments: Vec::new(),
+        }
     }
 
     /// Starts the same program again in the same folder, beside or after the first.

@@ -27,6 +27,7 @@ const AES_BLOCK_BYTES: usize = 16;
 #[derive(Default)]
 pub struct PasswordFile {
     users: BTreeMap<Vec<u8>, Entry>,
+    broken_lines: usize,
 }
 
 /// What is known of a user's password.
@@ -98,14 +99,21 @@ impl PasswordFile {
     pub fn parse(content: impl AsRef<[u8]>) -> (Self, Vec<LineProblem>) {
         let content = content.as_ref();
         if content.len() > PASSWORD_FILE_BYTES {
-            return (Self::default(), [LineProblem { line: 1, what: Problem::FileTooLarge }].into());
+            let none = Self { broken_lines: 1, ..Self::default() };
+            return (none, [LineProblem { line: 1, what: Problem::FileTooLarge }].into());
         }
         let mut file = Self::default();
         let mut problems = Vec::new();
         for (line, text) in (1..).zip(content.split(|&byte| byte == b'\n')) {
             file.read_line(line, text, &mut |what| problems.push(LineProblem { line, what }));
         }
+        file.broken_lines = problems.iter().filter(|problem| !problem.what.is_warning()).count();
         (file, problems)
+    }
+
+    /// How many lines do not count for what is wrong with them.
+    pub const fn broken_lines(&self) -> usize {
+        self.broken_lines
     }
 
     /// What is known of the password of `user`.
@@ -322,7 +330,7 @@ mod tests {
             (6, Problem::Duplicate { first_line: 5 }),
         ];
         assert_eq!(problems, expected.map(|(line, what)| LineProblem { line, what }));
-        assert_eq!(file.len(), 2);
+        assert_eq!((file.len(), file.broken_lines()), (2, 4));
     }
 
     #[test]

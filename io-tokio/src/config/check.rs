@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Place, Severity};
 use super::groups::{BackendSettings, Clustering, Files, Listen, LoadBalance, Processes, Redirect};
-use super::names::Parameter;
+use super::names::{Parameter, SetAt, parameters};
 use super::policy::policy;
 use super::value::Value;
 use super::values::Values;
@@ -19,6 +19,7 @@ pub(super) fn check(values: &Values, file: &Path, findings: &mut Vec<Diagnostic>
     check.patterns();
     check.reserved_connections();
     check.log_destination();
+    check.lifted();
 }
 
 /// Notes directories of a server about to start that do not exist.
@@ -156,6 +157,24 @@ impl Check<'_> {
                 self.note(Severity::Error, "log_destination", None, message).help =
                     Some("use stderr, syslog or both".to_owned());
             }
+        }
+    }
+
+    /// Notes what takes a restart in pgpool-II only, if there is any of it in the files.
+    fn lifted(&mut self) {
+        let lifted = parameters().filter(|known| known.set_at == SetAt::Lifted);
+        let mut set: Vec<(&str, &Place)> =
+            lifted.filter_map(|known| Some((known.name, &self.values.setting(known.name, None)?.place))).collect();
+        set.sort_by_key(|(_, place)| (place.source.path != self.file, &place.source.path, place.span.start));
+        let named = |(name, place): &(&str, &Place)| {
+            let (file, line) = (place.source.path.display(), place.line());
+            let elsewhere = if place.source.path == self.file { String::new() } else { format!("{file}, ") };
+            format!("{name} ({elsewhere}line {line})")
+        };
+        let set: Vec<String> = set.iter().map(named).collect();
+        if !set.is_empty() {
+            let message = format!("a reload is enough where pgpool-II takes a restart: {}", set.join(", "));
+            self.findings.push(Diagnostic::about(Severity::Note, self.file, message));
         }
     }
 

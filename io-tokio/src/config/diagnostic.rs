@@ -10,6 +10,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 /// Whether a finding stops the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
+    /// It does not, and nothing is wrong.
+    Note,
     /// It does not.
     Warning,
     /// It does.
@@ -89,7 +91,7 @@ impl Diagnostic {
     }
 
     /// A finding about a file as a whole.
-    pub(super) fn about(severity: Severity, file: &Path, message: impl Into<String>) -> Self {
+    pub(crate) fn about(severity: Severity, file: &Path, message: impl Into<String>) -> Self {
         let location = Location::File(file.to_owned());
         Self { severity, location, parameter: None, message: message.into(), help: None }
     }
@@ -125,6 +127,7 @@ impl Diagnostic {
     /// The finding over several lines: the message, the line of the file with a caret under what is meant, the advice.
     pub fn render(&self) -> String {
         let level = match self.severity {
+            Severity::Note => Level::NOTE,
             Severity::Warning => Level::WARNING,
             Severity::Error => Level::ERROR,
         };

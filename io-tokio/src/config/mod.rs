@@ -2,12 +2,14 @@
 //!
 //! [`names`] lists the parameters, [`groups`] declares them; [`parse`] and [`toml`] read the two file formats into
 //! assignments, [`old`] translates what old pgpool-II releases called otherwise, [`values`] understands them, [`check`]
-//! looks at them as a whole. [`Config`] is the result; [`Diagnostic`] says what is wrong and where.
+//! looks at them as a whole. [`Config`] is the result; [`Diagnostic`] says what is wrong and where. [`manual`] writes the
+//! table of parameters for people.
 
 mod assignment;
 mod check;
 mod diagnostic;
 mod groups;
+pub mod manual;
 pub mod names;
 mod old;
 mod parse;
@@ -32,7 +34,7 @@ pub use groups::{
     LoadBalance, Logging, Own, Pcp, Pool, Processes, QueryCache, Recovery, Redirect, RelationCache, Replication,
     StreamingCheck, Tls, VirtualIp, Watchdog, WatchdogNode,
 };
-use names::{Index, SetAt};
+use names::{Effect, Index, Parameter, SetAt};
 pub use session::{Mistake, Refusal, SessionValues, Shown};
 pub use status::{NodeState, StatusRow};
 pub use value::{Invalid, Kind, Unit, Value, WordEntry};
@@ -121,6 +123,8 @@ pub struct Config {
     /// What pgpool-II does not have.
     pub own: Own,
     values: Values,
+    /// Debug messages are logged whatever the file says.
+    debugging: bool,
 }
 
 /// What is needed of a configuration to find the running server, whatever is wrong with the rest.
@@ -139,6 +143,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is worth a look: old and unknown names, and parameters without effect.
     pub warnings: Vec<Diagnostic>,
+    /// What is good to know: where pgconvoy is content with less than pgpool-II, or needs no such parameter.
+    pub notes: Vec<Diagnostic>,
 }
 
 impl Config {
@@ -170,6 +176,18 @@ impl Config {
         Ok(Essentials { files: Files::read(&values, None), logging: Logging::read(&values, None) })
     }
 
+    /// The same configuration with debug messages in the log, now and after each reload (`-d`).
+    #[must_use]
+    pub fn debugging(self) -> Self {
+        let mut values = self.values;
+        if self.logging.log_min_messages > Level::Debug1 {
+            let debug = Level::WORDS.iter().position(|entry| entry.spellings[0] == Level::Debug1.as_str());
+            let Some(debug) = debug else { unreachable!("a level is one of the levels") };
+            values.override_with("log_min_messages", Value::Word(debug));
+        }
+        Self { debugging: true, ..Self::from_values(&self.path, values) }
+    }
+
     /// Reads the file again for a running server: parameters that can only be set at start keep their present values.
     ///
     /// # Errors
@@ -178,8 +196,8 @@ impl Config {
         let path = self.path.as_path();
         let text = read_text(path).map_err(|finding| vec![finding])?;
         let (mut values, mut findings) = read(path, text);
-        let fixed = names::parameters().chain(names::own_parameters()).filter(|known| known.set_at == SetAt::Init);
-        for known in fixed {
+        let fixed = |known: &&Parameter| known.set_at == SetAt::Init && !matches!(known.effect, Effect::Moot(_));
+        for known in names::parameters().chain(names::own_parameters()).filter(fixed) {
             assert_eq!(known.index, Index::Never, "no parameter of a node is fixed at start");
             if values.value(known, None) != self.values.value(known, None) {
                 let message = "a new value takes hold only after a restart";
@@ -191,7 +209,18 @@ impl Config {
             }
             values.copy_from(&self.values, known.name);
         }
-        finish(path, values, findings)
+        let Loaded { config, warnings, notes } = finish(path, values, findings)?;
+        let config = if self.debugging { config.debugging() } else { config };
+        Ok(Loaded { config, warnings, notes })
+    }
+
+    /// A warning about a backend, at the place where one of its parameters is set, or at the whole file if it is not.
+    pub(crate) fn warn_of_backend(&self, name: &'static str, node: u16, message: String) -> Diagnostic {
+        let finding = match self.values.setting(name, Some(node)) {
+            Some(setting) => Diagnostic::at(Severity::Warning, setting.place.clone(), message),
+            None => Diagnostic::about(Severity::Warning, &self.path, message),
+        };
+        finding.of(format!("{name}{node}"))
     }
 
     /// The path of pool_passwd: relative to the directory of the configuration file; none if it is switched off.
@@ -245,6 +274,7 @@ impl Config {
             relation_cache: RelationCache::read(&values, None),
             own: Own::read(&values, None),
             values,
+            debugging: false,
         }
     }
 }
@@ -291,5 +321,6 @@ fn finish(path: &Path, values: Values, mut findings: Vec<Diagnostic>) -> Result<
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings);
     }
-    Ok(Loaded { config: Config::from_values(path, values), warnings: findings })
+    let (notes, warnings) = findings.into_iter().partition(|finding| finding.severity == Severity::Note);
+    Ok(Loaded { config: Config::from_values(path, values), warnings, notes })
 }

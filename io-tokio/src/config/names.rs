@@ -2,7 +2,8 @@
 //!
 //! A parameter is declared once, in [`super::groups`]: its name, the Rust type that the rest of the program sees, how
 //! its text is read, its default, when it may change, the pgpool-II release that brought it, whether it has an effect
-//! yet, and one line about it. The declaration yields both the field of a settings group and the row of the table here.
+//! yet, and one line about it. The declaration yields both the field of a settings group and the row of the table here;
+//! from the table come the reading of files, `SHOW pool_status`, `pgconvoy check`, the samples and the manual.
 
 use super::groups;
 use super::value::Kind;
@@ -12,8 +13,12 @@ use super::value::Kind;
 pub enum SetAt {
     /// Only at start.
     Init,
+    /// In pgpool-II only at start; here as [`SetAt::Reload`].
+    Lifted,
     /// At start, and for new sessions after a reload (SIGHUP).
     Reload,
+    /// In pgpool-II as [`SetAt::Reload`]; here only at start, so far.
+    Bound,
     /// As [`SetAt::Reload`], and for one session by `PGPOOL SET`.
     Session,
 }
@@ -25,6 +30,17 @@ pub enum Effect {
     Now,
     /// It is read, checked and kept, but nothing acts on it yet: setting it is reported.
     Later,
+    /// It can have no effect. The text says why, behind "because".
+    Moot(&'static str),
+}
+
+/// Parameters about one thing, in the order in which they are listed.
+#[derive(Debug, Clone, Copy)]
+pub struct Group {
+    /// What they are about: a sentence.
+    pub title: &'static str,
+    /// Their rows of the table.
+    pub parameters: &'static [Parameter],
 }
 
 /// Whether a name carries the number of a node behind it, as in `backend_port0`.
@@ -74,12 +90,17 @@ pub const MAX_NODES: u16 = 128;
 
 /// All parameters of pgpool-II 4.8 (190, beside the three [`DEPRECATED`] names), in the order of their groups.
 pub fn parameters() -> impl Iterator<Item = &'static Parameter> {
-    groups::PGPOOL.iter().flat_map(|group| group.iter())
+    groups::PGPOOL.iter().flat_map(|group| group.parameters)
 }
 
 /// The parameters that only pgconvoy has.
 pub fn own_parameters() -> impl Iterator<Item = &'static Parameter> {
-    groups::OWN.iter()
+    groups::OWN.parameters.iter()
+}
+
+/// All groups: pgpool-II's, and then pgconvoy's own.
+pub fn all_groups() -> impl Iterator<Item = Group> {
+    groups::PGPOOL.iter().copied().chain([groups::OWN])
 }
 
 /// Finds a parameter by a name as written in a file, and the node number at its end.
@@ -138,7 +159,9 @@ mod tests {
     fn the_times_of_setting_are_those_of_pgpool() {
         let count = |set_at| parameters().filter(|known| known.set_at == set_at).count();
         // Of the three deprecated names two are set at start and one at reload.
-        assert_eq!((count(SetAt::Init) + 2, count(SetAt::Reload) + 1, count(SetAt::Session)), (70, 111, 12));
+        let at_start = count(SetAt::Init) + count(SetAt::Lifted) + 2;
+        let at_reload = count(SetAt::Reload) + count(SetAt::Bound) + 1;
+        assert_eq!((at_start, at_reload, count(SetAt::Session)), (70, 111, 12));
     }
 
     #[test]

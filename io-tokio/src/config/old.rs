@@ -49,6 +49,26 @@ const DROPPED: &[&str] = &[
     "replication_timeout",
 ];
 
+/// Old names and words that mean more than another name, for the manual.
+const REWRITTEN: &[(&str, &str)] = &[
+    ("replication_mode = on", "backend_clustering_mode = native_replication"),
+    ("master_slave_mode = on, master_slave_sub_mode", "backend_clustering_mode"),
+    ("master_slave_mode = off", "backend_clustering_mode = raw"),
+    ("print_timestamp, print_user", "log_line_prefix"),
+    ("debug_level", "log_min_messages = debug1, unless it is 0"),
+    ("relcache_query_target = master", "relcache_query_target = primary"),
+    ("ALWAYS_MASTER in backend_flagN", "ALWAYS_PRIMARY"),
+];
+
+/// What is translated, in Markdown: the old name, and what it is taken for.
+pub(super) fn translations() -> impl Iterator<Item = (String, String)> {
+    let pair = |(old, new): &(&str, &str)| (format!("`{old}`"), format!("`{new}`"));
+    let numbered = |(old, new): &(&str, &str)| (format!("`{old}N`"), format!("`{new}N`, with a number one higher"));
+    let ignored = DROPPED.iter().map(|old| (format!("`{old}`"), "nothing: it is ignored".to_owned()));
+    let named = RENAMED.iter().chain(&DEPRECATED).map(pair).chain(RENUMBERED.iter().map(numbered));
+    named.chain(REWRITTEN.iter().map(pair)).chain(ignored)
+}
+
 /// What an old assignment means today.
 pub(super) enum Translation {
     /// It is no old one.
@@ -65,11 +85,12 @@ pub(super) fn translate_all(assignments: Vec<Assignment>, findings: &mut Vec<Dia
         let stem = split_number(&found.name).map(|(stem, _)| stem);
         stem.is_some_and(|stem| stem.eq_ignore_ascii_case("heartbeat_destination"))
     });
+    let newer_mode = assignments.iter().any(|found| found.name.eq_ignore_ascii_case("backend_clustering_mode"));
     let mut old_mode = OldMode::default();
     let mut prefix = OldPrefix::default();
     let mut translated = Vec::with_capacity(assignments.len());
     for found in assignments {
-        if old_mode.take(&found, findings) || prefix.take(&found, findings) {
+        if old_mode.take(&found) || prefix.take(&found, findings) {
             continue;
         }
         match translate(found, has_old_heartbeat) {
@@ -82,7 +103,8 @@ pub(super) fn translate_all(assignments: Vec<Assignment>, findings: &mut Vec<Dia
         }
     }
     // What today's name says wins over what was made of several old ones.
-    let mut all: Vec<_> = [old_mode.clustering_mode(), prefix.log_line_prefix()].into_iter().flatten().collect();
+    let made = [old_mode.clustering_mode(newer_mode, findings), prefix.log_line_prefix()];
+    let mut all: Vec<_> = made.into_iter().flatten().collect();
     all.append(&mut translated);
     all
 }
@@ -154,37 +176,55 @@ fn warning(found: &Assignment, message: impl Into<String>) -> Diagnostic {
 struct OldMode {
     replication: Option<(bool, Assignment)>,
     master_slave: Option<(bool, Assignment)>,
-    sub_mode: Option<String>,
+    sub_mode: Option<(String, Assignment)>,
 }
 
 impl OldMode {
-    fn take(&mut self, found: &Assignment, findings: &mut Vec<Diagnostic>) -> bool {
+    fn take(&mut self, found: &Assignment) -> bool {
         let Raw::One(text) = &found.value else { return false };
         let on = parse_bool(text).unwrap_or(true);
         match found.name.to_ascii_lowercase().as_str() {
             "replication_mode" => self.replication = Some((on, found.clone())),
             "master_slave_mode" => self.master_slave = Some((on, found.clone())),
-            "master_slave_sub_mode" => self.sub_mode = Some(text.to_ascii_lowercase()),
+            "master_slave_sub_mode" => self.sub_mode = Some((text.to_ascii_lowercase(), found.clone())),
             _ => return false,
         }
-        let message =
-            "backend_clustering_mode has the place of this old parameter, and follows from it unless it is set";
-        findings.push(warning(found, message));
         // replication_mode is also a name of today.
         !found.name.eq_ignore_ascii_case("replication_mode")
     }
 
-    fn clustering_mode(self) -> Option<Assignment> {
-        let (mode, from) = match (self.replication, self.master_slave) {
-            (Some((true, from)), _) => ("native_replication", from),
-            (_, Some((true, from))) => match self.sub_mode.as_deref() {
-                Some("logical") => ("logical_replication", from),
-                Some("slony") => ("slony", from),
-                _ => ("streaming_replication", from),
+    /// The mode that they mean together, and says of each of them what it is taken for; `newer` says that today's name
+    /// is set too, which wins. Old releases had both modes off by default; in a file of today, `replication_mode = off`
+    /// alone means nothing.
+    fn clustering_mode(self, newer: bool, findings: &mut Vec<Diagnostic>) -> Option<Assignment> {
+        let is_on = |mode: &Option<(bool, Assignment)>| mode.as_ref().map(|(on, _)| *on);
+        let (mode, from) = match (is_on(&self.replication), is_on(&self.master_slave)) {
+            (Some(true), _) => (Some("native_replication"), self.replication.as_ref()),
+            (_, Some(true)) => match self.sub_mode.as_ref().map(|(word, _)| word.as_str()) {
+                Some("logical") => (Some("logical_replication"), self.master_slave.as_ref()),
+                Some("slony") => (Some("slony"), self.master_slave.as_ref()),
+                _ => (Some("streaming_replication"), self.master_slave.as_ref()),
             },
-            (Some((false, from)), Some((false, _))) => ("raw", from),
-            _ => return None,
+            (_, Some(false)) => (Some("raw"), self.master_slave.as_ref()),
+            _ => (None, None),
         };
+        // Beside today's name, that it is off is no contradiction.
+        let replication = self.replication.as_ref().filter(|(on, _)| *on || !newer).map(|(_, found)| found);
+        let master_slave = self.master_slave.as_ref().map(|(_, found)| found);
+        for old in replication.into_iter().chain(master_slave).chain(self.sub_mode.as_ref().map(|(_, found)| found)) {
+            findings.push(match mode {
+                _ if newer => warning(old, "backend_clustering_mode is set, and wins over this old parameter"),
+                Some(mode) => {
+                    let message = format!("this old parameter is taken for backend_clustering_mode = {mode}");
+                    warning(old, message).help(format!("write backend_clustering_mode = {mode}"))
+                }
+                None => {
+                    warning(old, "backend_clustering_mode has the place of this old parameter").help("leave it out")
+                }
+            });
+        }
+        let (_, from) = from?.clone();
+        let mode = mode.filter(|_| !newer)?;
         Some(Assignment { name: "backend_clustering_mode".to_owned(), value: Raw::One(mode.to_owned()), ..from })
     }
 }

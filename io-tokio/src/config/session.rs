@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::groups::{BackendSettings, HealthCheck, Heartbeat, WatchdogNode};
 use super::names::{Index, MAX_NODES, Parameter, SetAt, find, own_parameters, parameters};
 use super::old;
-use super::value::{FromValue, Invalid, Kind, Unit, Value};
+use super::value::{FromValue, Invalid, Kind, Value};
 use super::words::{Level, Verbosity};
 use super::{Config, StatusRow};
 
@@ -127,10 +127,9 @@ impl Config {
     pub fn with_session(&self, own: &SessionValues) -> Self {
         let mut values = self.values.clone();
         for (name, value) in &own.0 {
-            values.set_default(name, value.clone());
-            values.unset(name);
+            values.override_with(name, value.clone());
         }
-        Self::from_values(&self.path, values)
+        Self { debugging: self.debugging, ..Self::from_values(&self.path, values) }
     }
 
     /// What `PGPOOL SHOW` shows of a parameter, of a group of them, or of `all`.
@@ -208,28 +207,10 @@ impl Config {
         if parameter.name.contains("passw") || parameter.name == "wd_authkey" {
             return "*****".to_owned();
         }
-        match (self.values.value(parameter, node), parameter.kind) {
-            (Value::Bool(on), _) => (if *on { "on" } else { "off" }).to_owned(),
+        match self.values.value(parameter, node) {
             // Those of nodes carry no units.
-            (Value::Int(number), Kind::Int { unit, .. }) if parameter.index == Index::Never => unit.spelled(*number),
-            (Value::Int(number), _) => number.to_string(),
-            (Value::Float(number), _) => number.to_string(),
-            (Value::Text(text), _) => text.clone(),
-            (Value::List(items), Kind::List(separator)) => items.join(&separator.to_string()),
-            (Value::Word(position), Kind::Word(entries)) => entries[*position].spellings[0].to_owned(),
-            (value, kind) => unreachable!("{value:?} is no value of {kind:?}"),
-        }
-    }
-}
-
-impl Unit {
-    /// A number of these with the largest unit of which it is a multiple.
-    fn spelled(self, number: i64) -> String {
-        let largest = self.family().iter().rev().filter(|(_, size)| *size >= self.size());
-        let largest = largest.map(|(name, size)| (name, (size / self.size()) as i64));
-        match largest.into_iter().find(|(_, times)| number != 0 && number % times == 0) {
-            Some((name, times)) if number > 0 => format!("{}{name}", number / times),
-            _ => number.to_string(),
+            Value::Int(number) if parameter.index != Index::Never => number.to_string(),
+            value => parameter.kind.spell(value),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! query cache are left out, and passwords are never shown.
 
 use super::Config;
-use super::names::{find, own_parameters};
+use super::names::{Parameter, find, own_parameters};
 use super::value::{Kind, Value};
 
 /// pgpool-II cuts a description to this many characters.
@@ -34,23 +34,29 @@ pub struct NodeState {
 }
 
 /// A row that shows the value of one parameter.
+#[derive(Clone, Copy)]
 struct Shown {
     item: &'static str,
     parameter: &'static str,
-    description: &'static str,
+    /// In pgpool-II's words, or else in those of the table of parameters.
+    description: Option<&'static str>,
 }
 
+/// A row that pgpool-II 4.3.5 shows.
 const fn row(item: &'static str, parameter: &'static str, description: &'static str) -> Shown {
-    Shown { item, parameter, description }
+    Shown { item, parameter, description: Some(description) }
+}
+
+/// A row that it does not show.
+const fn ours(parameter: &'static str) -> Shown {
+    Shown { item: parameter, parameter, description: None }
 }
 
 impl Config {
     /// The rows of `SHOW pool_status`; a backend without a state among `nodes` is shown as `unused`.
     pub fn status_rows(&self, nodes: &[NodeState]) -> Vec<StatusRow> {
-        let shown =
-            SHOWN.iter().map(|shown| StatusRow::new(shown.item, self.shown(shown.parameter), shown.description));
-        let mut rows: Vec<_> = shown.collect();
-        rows.extend(own_parameters().map(|own| StatusRow::new(own.name, self.shown(own.name), own.about)));
+        let own = own_parameters().map(|own| ours(own.name));
+        let mut rows: Vec<_> = SHOWN.iter().copied().chain(own).map(|shown| self.status_row(shown)).collect();
         if self.watchdog.use_watchdog {
             self.watchdog_rows(&mut rows);
         }
@@ -103,9 +109,18 @@ impl Config {
         }
     }
 
+    fn status_row(&self, shown: Shown) -> StatusRow {
+        let Some((parameter, _)) = find(shown.parameter) else { unreachable!("{} is a parameter", shown.parameter) };
+        let value = self.shown(parameter);
+        match shown.description {
+            Some(description) => StatusRow::new(shown.item, value, description),
+            None => StatusRow { item: shown.item.to_owned(), value, description: parameter.about.to_owned() },
+        }
+    }
+
     /// The value of a parameter without a node, as pgpool-II shows it.
-    fn shown(&self, name: &'static str) -> String {
-        let Some((parameter, _)) = find(name) else { unreachable!("{name} is a parameter") };
+    fn shown(&self, parameter: &Parameter) -> String {
+        let name = parameter.name;
         match (self.values.value(parameter, None), parameter.kind) {
             (Value::Bool(on), _) => i32::from(*on).to_string(),
             (Value::Int(number), _) => number.to_string(),
@@ -138,12 +153,12 @@ const SHOWN_AS_NULL: [&str; 4] = [
 /// What is shown, in its order; backends, watchdog nodes and pgconvoy's own parameters follow.
 const SHOWN: &[Shown] = &[
     row("backend_clustering_mode", "backend_clustering_mode", "clustering mode"),
-    row("replication_mode", "replication_mode", "non 0 if operating in replication mode"),
+    ours("replication_mode"),
     row("listen_addresses", "listen_addresses", "host name(s) or IP address(es) to listen on"),
     row("port", "port", "pgpool accepting port number"),
-    row("unix_socket_directories", "unix_socket_directories", "pgpool socket directories"),
-    row("unix_socket_group", "unix_socket_group", "owning group of the unix sockets"),
-    row("unix_socket_permissions", "unix_socket_permissions", "access permissions of the unix sockets"),
+    ours("unix_socket_directories"),
+    ours("unix_socket_group"),
+    ours("unix_socket_permissions"),
     row("socket_dir", "unix_socket_directories", "pgpool socket directory"),
     row("pcp_listen_addresses", "pcp_listen_addresses", "host name(s) or IP address(es) for pcp process to listen on"),
     row("pcp_port", "pcp_port", "PCP port # to bind"),
@@ -176,10 +191,10 @@ const SHOWN: &[Shown] = &[
         "external command to be invoked when a passphrase for decrypting an SSL file such as a private key needs to be obtained",
     ),
     row("num_init_children", "num_init_children", "# of children initially pre-forked"),
-    row("min_spare_children", "min_spare_children", "min # of spare children in dynamic mode"),
-    row("max_spare_children", "max_spare_children", "max # of spare children in dynamic mode"),
-    row("process_management_mode", "process_management_mode", "child process management mode"),
-    row("process_management_strategy", "process_management_strategy", "child process management strategy"),
+    ours("min_spare_children"),
+    ours("max_spare_children"),
+    ours("process_management_mode"),
+    ours("process_management_strategy"),
     row(
         "listen_backlog_multiplier",
         "listen_backlog_multiplier",
@@ -200,29 +215,25 @@ const SHOWN: &[Shown] = &[
     row("log_connections", "log_connections", "if true, print incoming connections to the log"),
     row("log_disconnections", "log_disconnections", "if true, print closing connections to the log"),
     row("log_hostname", "log_hostname", "if true, resolve hostname for ps and log print"),
-    row("log_pcp_processes", "log_pcp_processes", "if true, print pcp process start and end to the log"),
+    ours("log_pcp_processes"),
     row("log_statement", "log_statement", "if non 0, logs all SQL statements"),
     row("log_per_node_statement", "log_per_node_statement", "if non 0, logs all SQL statements on each node"),
-    row(
-        "notice_per_node_statement",
-        "notice_per_node_statement",
-        "if non 0, sends all SQL statements on each node as a notice",
-    ),
+    ours("notice_per_node_statement"),
     row("log_client_messages", "log_client_messages", "if non 0, logs any client messages"),
-    row("log_backend_messages", "log_backend_messages", "which backend messages are logged"),
+    ours("log_backend_messages"),
     row("log_standby_delay", "log_standby_delay", "how to log standby delay"),
     row("syslog_facility", "syslog_facility", "syslog local facility"),
     row("syslog_ident", "syslog_ident", "syslog program ident string"),
-    row("logging_collector", "logging_collector", "if true, log to files that are rotated"),
-    row("log_directory", "log_directory", "directory of the log files"),
-    row("log_filename", "log_filename", "log file name pattern"),
-    row("log_file_mode", "log_file_mode", "creation mode of the log files"),
-    row("log_truncate_on_rotation", "log_truncate_on_rotation", "if true, truncate a log file that is reused"),
-    row("log_rotation_age", "log_rotation_age", "age in minutes at which a log file is rotated"),
-    row("log_rotation_size", "log_rotation_size", "size in kilobytes at which a log file is rotated"),
+    ours("logging_collector"),
+    ours("log_directory"),
+    ours("log_filename"),
+    ours("log_file_mode"),
+    ours("log_truncate_on_rotation"),
+    ours("log_rotation_age"),
+    ours("log_rotation_size"),
     row("pid_file_name", "pid_file_name", "path to pid file"),
     row("logdir", "work_dir", "PgPool status file logging directory"),
-    row("work_dir", "work_dir", "directory of pgpool_status and lock files"),
+    ours("work_dir"),
     row("connection_cache", "connection_cache", "if true, cache connection pool"),
     row("reset_query_list", "reset_query_list", "queries issued at the end of session"),
     row("replicate_select", "replicate_select", "non 0 if SELECT statement is replicated"),
@@ -254,37 +265,21 @@ const SHOWN: &[Shown] = &[
         "list of relationships between objects",
     ),
     row("statement_level_load_balance", "statement_level_load_balance", "statement level load balancing"),
-    row(
-        "track_table_mutation_ttl_factor",
-        "track_table_mutation_ttl_factor",
-        "how long a written table is read from the primary, in multiples of the delay",
-    ),
-    row(
-        "track_table_mutation_max_staleness",
-        "track_table_mutation_max_staleness",
-        "longest such time in milliseconds",
-    ),
-    row(
-        "track_table_mutation_cold_start_duration",
-        "track_table_mutation_cold_start_duration",
-        "milliseconds of reading from the primary after a start",
-    ),
-    row(
-        "track_table_mutation_table_buckets",
-        "track_table_mutation_table_buckets",
-        "# of hash buckets for written tables",
-    ),
-    row("track_table_mutation_table_size", "track_table_mutation_table_size", "max # of written tables"),
+    ours("track_table_mutation_ttl_factor"),
+    ours("track_table_mutation_max_staleness"),
+    ours("track_table_mutation_cold_start_duration"),
+    ours("track_table_mutation_table_buckets"),
+    ours("track_table_mutation_table_size"),
     row("sr_check_period", "sr_check_period", "sr check period"),
     row("sr_check_user", "sr_check_user", "sr check user"),
     row("sr_check_database", "sr_check_database", "sr check database"),
     row("delay_threshold", "delay_threshold", "standby delay threshold"),
-    row("delay_threshold_by_time", "delay_threshold_by_time", "standby delay threshold in milliseconds"),
-    row("replication_delay_source_cmd", "replication_delay_source_cmd", "external command that prints the delays"),
-    row("replication_delay_source_timeout", "replication_delay_source_timeout", "max time in seconds for that command"),
+    ours("delay_threshold_by_time"),
+    ours("replication_delay_source_cmd"),
+    ours("replication_delay_source_timeout"),
     row("prefer_lower_delay_standby", "prefer_lower_delay_standby", "load balancing considering streaming delay"),
     row("follow_primary_command", "follow_primary_command", "follow primary command"),
-    row("user_redirect_preference_list", "user_redirect_preference_list", "redirect by user name"),
+    ours("user_redirect_preference_list"),
     row("database_redirect_preference_list", "database_redirect_preference_list", "redirect by database name"),
     row("app_name_redirect_preference_list", "app_name_redirect_preference_list", "redirect by application name"),
     row("allow_sql_comments", "allow_sql_comments", "allow SQL comments"),
@@ -295,7 +290,7 @@ const SHOWN: &[Shown] = &[
     row("health_check_max_retries", "health_check_max_retries", "health check max retries"),
     row("health_check_retry_delay", "health_check_retry_delay", "health check retry delay"),
     row("connect_timeout", "connect_timeout", "connect timeout"),
-    row("health_check_test", "health_check_test", "if true, health checks can be made to fail"),
+    ours("health_check_test"),
     row("failover_command", "failover_command", "failover command"),
     row("failback_command", "failback_command", "failback command"),
     row("failover_on_backend_error", "failover_on_backend_error", "failover on backend error"),
@@ -303,16 +298,12 @@ const SHOWN: &[Shown] = &[
     row("detach_false_primary", "detach_false_primary", "detach false primary"),
     row("auto_failback", "auto_failback", "auto_failback"),
     row("auto_failback_interval", "auto_failback_interval", "auto_failback_interval"),
-    row("failover_when_quorum_exists", "failover_when_quorum_exists", "if true, fail over only with a quorum"),
-    row("failover_require_consensus", "failover_require_consensus", "if true, fail over only when a majority agrees"),
-    row(
-        "allow_multiple_failover_requests_from_node",
-        "allow_multiple_failover_requests_from_node",
-        "if true, repeated requests of a node count",
-    ),
-    row("enable_consensus_with_half_votes", "enable_consensus_with_half_votes", "if true, half of the votes suffice"),
+    ours("failover_when_quorum_exists"),
+    ours("failover_require_consensus"),
+    ours("allow_multiple_failover_requests_from_node"),
+    ours("enable_consensus_with_half_votes"),
     row("recovery_user", "recovery_user", "online recovery user"),
-    row("recovery_database", "recovery_database", "online recovery database"),
+    ours("recovery_database"),
     row("recovery_1st_stage_command", "recovery_1st_stage_command", "execute a command in first stage."),
     row("recovery_2nd_stage_command", "recovery_2nd_stage_command", "execute a command in second stage."),
     row("recovery_timeout", "recovery_timeout", "max time in seconds to wait for the recovering node's postmaster"),
@@ -335,8 +326,8 @@ const SHOWN: &[Shown] = &[
     row("use_watchdog", "use_watchdog", "non 0 if operating in use_watchdog"),
     row("wd_ipc_socket_dir", "wd_ipc_socket_dir", "watchdog ipc socket directory"),
     row("wd_lifecheck_method", "wd_lifecheck_method", "method of watchdog lifecheck"),
-    row("wd_heartbeat_listen_addresses", "wd_heartbeat_listen_addresses", "addresses on which heartbeats are accepted"),
-    row("wd_heartbeat_listen_port", "wd_heartbeat_listen_port", "port on which heartbeats are accepted"),
+    ours("wd_heartbeat_listen_addresses"),
+    ours("wd_heartbeat_listen_port"),
     row(
         "clear_memqcache_on_escalation",
         "clear_memqcache_on_escalation",
@@ -345,23 +336,15 @@ const SHOWN: &[Shown] = &[
     row("wd_escalation_command", "wd_escalation_command", "command executed when escalation occurs"),
     row("wd_de_escalation_command", "wd_de_escalation_command", "command executed when leader pgpool resigns occurs"),
     row("trusted_servers", "trusted_servers", "upper server list to observe connection"),
-    row("trusted_server_command", "trusted_server_command", "command that pings an upper server"),
+    ours("trusted_server_command"),
     row("delegate_IP", "delegate_ip", "delegate IP address of leader pgpool"),
-    row("delegate_ip", "delegate_ip", "delegate IP address of leader pgpool"),
+    ours("delegate_ip"),
     row("wd_priority", "wd_priority", "watchdog priority"),
-    row("wd_listen_address", "wd_listen_address", "address on which watchdog listens"),
-    row("wd_listen_port", "wd_listen_port", "watchdog port number"),
-    row("wd_remove_shutdown_nodes", "wd_remove_shutdown_nodes", "if true, forget watchdog nodes that shut down"),
-    row(
-        "wd_lost_node_removal_timeout",
-        "wd_lost_node_removal_timeout",
-        "seconds after which a lost watchdog node is forgotten",
-    ),
-    row(
-        "wd_no_show_node_removal_timeout",
-        "wd_no_show_node_removal_timeout",
-        "seconds after which a watchdog node that never came is forgotten",
-    ),
+    ours("wd_listen_address"),
+    ours("wd_listen_port"),
+    ours("wd_remove_shutdown_nodes"),
+    ours("wd_lost_node_removal_timeout"),
+    ours("wd_no_show_node_removal_timeout"),
     row("wd_interval", "wd_interval", "life check interval (second)"),
     row("ping_path", "ping_path", "path to ping command"),
     row("if_cmd_path", "if_cmd_path", "path to interface up/down command"),

@@ -29,7 +29,7 @@ fn the_last_assignment_of_a_parameter_wins() {
     let text = format!(
         "{BACKEND}port = 5000\nbackend_port0=5433\nPORT = 5001 # again\nconnect_timeout = 3s\nconnect_timeout0 = 1s\n"
     );
-    let Loaded { config, warnings } = load(&text);
+    let Loaded { config, warnings, .. } = load(&text);
     assert_eq!(warnings, []);
     assert_eq!((config.listen.port, config.backends[0].settings.port), (5001, 5433));
     assert_eq!(config.health_check.connect_timeout, Duration::from_secs(3));
@@ -49,10 +49,27 @@ fn every_name_is_accepted_with_its_own_default() {
         let known = names::find(new).expect("the new name").0;
         text.push_str(&format!("{old} = '{}'\n", known.default));
     }
-    let Loaded { config, warnings } = load(&text);
+    let Loaded { config, warnings, .. } = load(&text);
     assert_eq!(config.backends.len(), 2);
     let unknown: Vec<_> = warnings.iter().filter(|warning| warning.message.contains("no such parameter")).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn what_is_moot_is_a_note_that_says_why() {
+    let Loaded { warnings, notes, .. } =
+        load(&format!("{BACKEND}child_life_time = 9\nserialize_accept = on\nmax_pool = 1\n"));
+    assert_eq!(warnings, []);
+    assert_eq!(
+        notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "pgpool.conf:4:1: child_life_time: has no effect because there are no child processes; \
+             connection_life_time ends backend connections that nobody uses",
+            "pgpool.conf:5:1: serialize_accept: has no effect because a few worker threads wait for clients, not \
+             num_init_children processes",
+            "pgpool.conf: a reload is enough where pgpool-II takes a restart: max_pool (line 6)",
+        ]
+    );
 }
 
 #[test]
@@ -78,7 +95,7 @@ fn an_unknown_name_is_a_warning_with_a_suggestion() {
 
 #[test]
 fn any_word_is_true_for_a_boolean_as_in_old_files() {
-    let Loaded { config, warnings } = load(&format!("{BACKEND}log_statement = all\n"));
+    let Loaded { config, warnings, .. } = load(&format!("{BACKEND}log_statement = all\n"));
     assert!(config.logging.log_statement);
     assert_eq!(warnings[0].message, "\"all\" is neither on nor off, and is taken for on");
 }
@@ -129,7 +146,7 @@ fn names_of_old_releases_are_translated() {
                 heartbeat_destination0 = 'peer'\nheartbeat_device0 = 'ens33'\nblack_function_list = 'nextval'\n\
                 relcache_query_target = master\nbackend_flag0 = 'ALWAYS_MASTER'\nprint_timestamp = on\n\
                 debug_level = 1\nparallel_mode = off\ndelegate_IP = '10.0.0.1'\n";
-    let Loaded { config, warnings } = load(text);
+    let Loaded { config, warnings, .. } = load(text);
     assert_eq!(config.clustering.backend_clustering_mode, ClusteringMode::StreamingReplication);
     assert_eq!(config.files.work_dir, "/var/log");
     assert_eq!(config.listen.unix_socket_directories, ["/run"]);
@@ -160,6 +177,35 @@ fn a_mode_that_does_not_work_yet_is_refused_whatever_it_is_called() {
 }
 
 #[test]
+fn the_old_modes_say_together_what_they_are_taken_for() {
+    use ClusteringMode::{LogicalReplication, Raw, StreamingReplication};
+    for (text, mode) in [
+        ("master_slave_mode = on\nmaster_slave_sub_mode = 'stream'\n", StreamingReplication),
+        ("master_slave_mode = on\nmaster_slave_sub_mode = 'logical'\n", LogicalReplication),
+        ("replication_mode = off\nmaster_slave_mode = on\n", StreamingReplication),
+        ("replication_mode = off\nmaster_slave_mode = off\n", Raw),
+        ("master_slave_mode = off\n", Raw),
+    ] {
+        let Loaded { config, warnings, .. } = load(&format!("{BACKEND}{text}"));
+        assert_eq!(config.clustering.backend_clustering_mode, mode, "{text}");
+        assert_eq!(warnings.len(), text.lines().count(), "{warnings:#?}");
+        for (line, warning) in (4..).zip(&warnings) {
+            let said = format!("is taken for backend_clustering_mode = {}", mode.as_str());
+            assert!(warning.to_string().starts_with(&format!("pgpool.conf:{line}:1: ")), "{warning}");
+            assert!(warning.message.ends_with(&said), "{warning}");
+        }
+    }
+    let Loaded { config, warnings, .. } = load(&format!("{BACKEND}replication_mode = off\n"));
+    assert_eq!((config.clustering.backend_clustering_mode, warnings.len()), (StreamingReplication, 1));
+    let Loaded { config, warnings, .. } =
+        load(&format!("{BACKEND}master_slave_mode = on\nbackend_clustering_mode = raw\n"));
+    assert_eq!(config.clustering.backend_clustering_mode, Raw);
+    assert!(warnings[0].message.contains("is set, and wins"), "{warnings:?}");
+    let found = errors(&format!("{BACKEND}replication_mode = on\n"));
+    assert!(found[0].starts_with("pgpool.conf:4:20: backend_clustering_mode: native_replication is"), "{found:?}");
+}
+
+#[test]
 fn toml_gives_the_same_configuration() {
     let toml = "port = 5433\nreset_query_list = [\"ABORT\", \"DISCARD ALL\"]\nlog_connections = true\n\
                 authentication_timeout = \"1min\"\n[[backend]]\nhostname = \"db0\"\nport = 5432\nweight = 1\n";
@@ -174,14 +220,76 @@ fn a_reload_keeps_what_can_only_be_set_at_start() {
     let path = directory.path().join("pgpool.conf");
     std::fs::write(&path, BACKEND).expect("a file");
     let config = Config::load(&path).expect("no error").config;
-    let more = "port = 5433\nlog_statement = on\nbackend_hostname1 = 'db1'\nbackend_port1 = 5432\n";
+    let more = "port = 5433\nlog_statement = on\nbackend_hostname1 = 'db1'\nbackend_port1 = 5432\nmax_pool = 9\n\
+                child_life_time = 3\n";
     std::fs::write(&path, format!("{BACKEND}{more}")).expect("a file");
-    let Loaded { config: reloaded, warnings } = config.reload().expect("no error");
+    let Loaded { config: reloaded, warnings, .. } = config.reload().expect("no error");
     assert_eq!((reloaded.listen.port, reloaded.backends.len(), reloaded.logging.log_statement), (9999, 2, true));
+    assert_eq!(reloaded.pool.max_pool, 9, "that takes a restart in pgpool only");
     assert_eq!(warnings.len(), 1);
     assert_eq!(warnings[0].parameter.as_deref(), Some("port"));
     std::fs::write(&path, "port = x\n").expect("a file");
     assert!(config.reload().is_err());
+}
+
+#[test]
+fn debug_messages_that_were_asked_for_stay_wanted_after_a_reload() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("pgpool.conf");
+    for (word, expected) in [("warning", Level::Debug1), ("debug3", Level::Debug3)] {
+        std::fs::write(&path, BACKEND).expect("a file");
+        let config = Config::load(&path).expect("no error").config.debugging();
+        assert_eq!(config.logging.log_min_messages, Level::Debug1);
+        std::fs::write(&path, format!("{BACKEND}log_min_messages = {word}\n")).expect("a file");
+        let once = config.reload().expect("no error").config;
+        let twice = once.reload().expect("no error").config;
+        assert_eq!([once, twice].map(|config| config.logging.log_min_messages), [expected; 2]);
+    }
+}
+
+#[test]
+fn passwords_that_are_sound_are_not_replaced_by_a_file_that_is_lost_or_damaged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("pgpool.conf");
+    let file = directory.path().join("users");
+    std::fs::write(&path, format!("{BACKEND}pool_passwd = 'users'\n")).expect("a file");
+    let config = Config::load(&path).expect("no error").config;
+    let after = |present: &str, now: Option<&str>| {
+        match now {
+            Some(text) => std::fs::write(&file, text).expect("a file"),
+            None => drop(std::fs::remove_file(&file)),
+        }
+        let present = pgconvoy_core::auth::passwd::PasswordFile::parse(present).0;
+        let shown = |findings: Vec<Diagnostic>| {
+            let shown = findings.iter().map(|finding| format!("{:?} {finding}", finding.severity));
+            shown.map(|line| line.replace(&format!("{}/", directory.path().display()), "")).collect::<Vec<_>>()
+        };
+        match config.passwords_after(&present) {
+            Ok((passwords, findings)) => Ok((passwords.len(), shown(findings))),
+            Err(findings) => Err(shown(findings)),
+        }
+    };
+    let good = "alice:TEXTone\nbob:TEXTtwo\n";
+    let lost = |what: &str| {
+        Err(vec![format!(
+            "Error pgpool.conf:4:15: pool_passwd: users {what}, and those in force would be lost (write pool_passwd = '' \
+             to go on without passwords)"
+        )])
+    };
+    assert_eq!(after(good, Some("carol:TEXTthree\n")), Ok((1, vec![])));
+    assert_eq!(after(good, None), lost("does not exist"));
+    assert_eq!(after(good, Some("")), lost("has no passwords"));
+    assert_eq!(
+        after(good, Some("alice:TEXTone\nbob\n")),
+        Err(vec!["Error users:2: no colon between user name and password".to_owned()])
+    );
+    assert_eq!(after("", None), Ok((0, vec![])), "there was none before");
+    let warning = "Warning users:2: no colon between user name and password".to_owned();
+    assert_eq!(after("alice:TEXTone\nbob\n", Some("alice:TEXTone\nbob\n")), Ok((1, vec![warning])));
+    std::fs::remove_file(&file).expect("it is there");
+    std::fs::create_dir(&file).expect("a folder where a file should be");
+    let unreadable = after(good, None).expect_err("it cannot be read");
+    assert!(unreadable[0].starts_with("Error pgpool.conf:4:15: pool_passwd: cannot read pool_passwd users: "));
 }
 
 #[test]

@@ -120,6 +120,21 @@ impl Unit {
             Self::Kilobytes => 1 << 10,
         }
     }
+
+    /// Its name; empty for a plain number.
+    fn name(self) -> &'static str {
+        self.family().iter().find(|(_, size)| *size == self.size()).map_or("", |(name, _)| name)
+    }
+
+    /// A number of these with the largest unit of which it is a multiple.
+    fn spell(self, number: i64) -> String {
+        let largest = self.family().iter().rev().filter(|(_, size)| *size >= self.size());
+        let mut largest = largest.map(|(name, size)| (name, (size / self.size()) as i64));
+        match largest.find(|(_, times)| number != 0 && number % times == 0) {
+            Some((name, times)) if number > 0 => format!("{}{name}", number / times),
+            _ => number.to_string(),
+        }
+    }
 }
 
 impl Kind {
@@ -149,6 +164,43 @@ impl Kind {
                 text.split(separator).map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
             )),
             Self::Word(entries) => parse_word(text, entries).map(Value::Word),
+        }
+    }
+
+    /// Writes a value of this kind as pgpool-II writes it: with the largest unit that leaves no fraction.
+    pub(super) fn spell(&self, value: &Value) -> String {
+        match (value, self) {
+            (Value::Bool(on), _) => (if *on { "on" } else { "off" }).to_owned(),
+            (Value::Int(number), Self::Int { unit, .. }) => unit.spell(*number),
+            (Value::Float(number), _) => number.to_string(),
+            (Value::Text(text), _) => text.clone(),
+            (Value::List(items), Self::List(separator)) => items.join(&separator.to_string()),
+            (Value::Word(position), Self::Word(entries)) => entries[*position].spellings[0].to_owned(),
+            (value, kind) => unreachable!("{value:?} is no value of {kind:?}"),
+        }
+    }
+
+    /// Which values there are, in a few words; empty where every text is one.
+    pub(super) fn values(&self) -> String {
+        match *self {
+            Self::Bool => "on, off".to_owned(),
+            Self::Int { min, max, unit } => {
+                // The greatest number that fits stands for no limit.
+                let limit = [i64::MAX, i32::MAX.into(), i64::from(i32::MAX) / 1024].contains(&max);
+                let unit = if unit == Unit::One { String::new() } else { format!(" {}", unit.name()) };
+                match max {
+                    _ if limit => format!("{min}{unit} or more"),
+                    // Nobody writes permissions in another way.
+                    0o777 => format!("{min:o} .. 0{max:o}"),
+                    _ => format!("{min} .. {max}{unit}"),
+                }
+            }
+            Self::Float { min, max } => format!("{min} .. {max}"),
+            Self::Text => String::new(),
+            Self::List(',') => "list, with commas between".to_owned(),
+            Self::List(';') => "list, with semicolons between".to_owned(),
+            Self::List(separator) => format!("list, with {separator} between"),
+            Self::Word(entries) => entries.iter().map(|entry| entry.spellings[0]).collect::<Vec<_>>().join(", "),
         }
     }
 

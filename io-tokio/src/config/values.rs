@@ -42,12 +42,17 @@ impl Values {
             match understand(&found, findings) {
                 Ok((known, node, value)) => {
                     let key = (known.name, node);
-                    if known.effect == Effect::Later && !is_empty(&value) {
-                        let message = "this parameter has no effect yet";
-                        let finding = Diagnostic::at(Severity::Warning, found.name_place.clone(), message);
-                        without_effect.insert(key, finding.of(found.name));
-                    } else {
-                        without_effect.remove(&key);
+                    let at_name = |severity, message| Diagnostic::at(severity, found.name_place.clone(), message);
+                    let finding = match known.effect {
+                        Effect::Later if !is_empty(&value) => {
+                            Some(at_name(Severity::Warning, "this parameter has no effect yet".to_owned()))
+                        }
+                        Effect::Moot(why) => Some(at_name(Severity::Note, format!("has no effect because {why}"))),
+                        Effect::Now | Effect::Later => None,
+                    };
+                    match finding {
+                        Some(finding) => drop(without_effect.insert(key, finding.of(found.name))),
+                        None => drop(without_effect.remove(&key)),
                     }
                     self.set.insert(key, Setting { value, place: found.value_place });
                 }
@@ -74,9 +79,10 @@ impl Values {
         self.defaults.insert(name, value);
     }
 
-    /// Forgets what was set for a parameter that has no nodes.
-    pub(super) fn unset(&mut self, name: &'static str) {
+    /// Gives a parameter that has no nodes a value that stands in no file.
+    pub(super) fn override_with(&mut self, name: &'static str, value: Value) {
         self.set.remove(&(name, None));
+        self.defaults.insert(name, value);
     }
 
     /// The nodes for which at least one of some parameters is set, in their order.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::daemon::{self, Child};
 use super::pidfile::{self, PidFile};
 use super::signals;
-use crate::config::{Config, Diagnostic, Level, Loaded};
+use crate::config::{Config, Diagnostic, Loaded};
 use crate::log::Log;
 use crate::server::{self, PGPOOL_VERSION, ServerError};
 
@@ -48,16 +48,14 @@ pub fn serve(options: &Options) -> ExitCode {
             ExitCode::FAILURE
         });
     }
-    let Loaded { mut config, warnings } = match Config::load(&options.config) {
+    let Loaded { config, warnings, .. } = match Config::load(&options.config) {
         Ok(loaded) => loaded,
         Err(findings) => {
             findings.iter().map(Diagnostic::render).for_each(|finding| complain(format_args!("{finding}\n")));
             return ExitCode::FAILURE;
         }
     };
-    if options.debug {
-        config.logging.log_min_messages = config.logging.log_min_messages.min(Level::Debug1);
-    }
+    let config = if options.debug { config.debugging() } else { config };
     let log = match Log::install(&config.logging) {
         Ok(log) => Arc::new(log),
         Err(error) => {
@@ -79,7 +77,7 @@ pub fn serve(options: &Options) -> ExitCode {
 fn serve_with(options: &Options, config: &Config, log: &Arc<Log>) -> Result<(), Error> {
     let child = options.is_child.then(Child::new).transpose()?;
     // A signal that comes before the server is ready waits for it, and the pid file is removed in the end.
-    let commands = signals::commands(config.clone())?;
+    let commands = signals::commands()?;
     let _pid_file = PidFile::create(config.files.pid_file_name.as_ref())?;
     let ready = || {
         let version = concat!("(pgconvoy ", env!("CARGO_PKG_VERSION"), ")");

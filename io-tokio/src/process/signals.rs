@@ -11,7 +11,6 @@ use rustix::process::{Pid, PidfdFlags, Signal as Number, pidfd_open, pidfd_send_
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::config::{Config, Loaded, Severity};
 use crate::server::{Command, StopMode};
 
 /// What a signal asks for: SIGTERM a smart stop, SIGINT a fast one, SIGQUIT an immediate one, SIGHUP a reload.
@@ -73,11 +72,9 @@ impl Request {
 
 /// Turns the signals of this process into commands for its server, from now on.
 ///
-/// `config` is the configuration that the server starts with. One that cannot be read leaves the server as it is.
-///
 /// # Errors
 /// If the system refuses.
-pub fn commands(mut config: Config) -> io::Result<UnboundedReceiver<Command>> {
+pub fn commands() -> io::Result<UnboundedReceiver<Command>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let mut signals = {
         let _within = runtime.enter();
@@ -93,9 +90,7 @@ pub fn commands(mut config: Config) -> io::Result<UnboundedReceiver<Command>> {
                 }
                 Request::Reload => {
                     tracing::info!("reload config files.");
-                    let Some(reloaded) = reload(&config) else { continue };
-                    config = reloaded;
-                    Command::Reload(Box::new(config.clone()))
+                    Command::Reload
                 }
             };
             if sender.send(command).is_err() {
@@ -105,26 +100,6 @@ pub fn commands(mut config: Config) -> io::Result<UnboundedReceiver<Command>> {
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(listen))?;
     Ok(commands)
-}
-
-/// Reads the configuration again, and logs what is wrong with it.
-fn reload(config: &Config) -> Option<Config> {
-    match config.reload() {
-        Ok(Loaded { config, warnings }) => {
-            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            Some(config)
-        }
-        Err(findings) => {
-            for finding in &findings {
-                match finding.severity {
-                    Severity::Error => tracing::error!("{finding}"),
-                    Severity::Warning => tracing::warn!("{finding}"),
-                }
-            }
-            tracing::error!("the configuration has errors, and the one before it stays in force");
-            None
-        }
-    }
 }
 
 /// Another process, by a handle that never comes to mean a third one.

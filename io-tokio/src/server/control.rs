@@ -4,9 +4,9 @@ use super::links::{connect_and_log_in, converse};
 use super::settings::{ProbeSettings, Settings};
 use super::shared::{Shared, WorkerMail};
 use super::worker::{News, Orders};
-use crate::config::{Level, LogStandbyDelay};
+use crate::config::{Level, LogStandbyDelay, Severity};
 use crate::env::Env;
-use crate::log::Speaker;
+use crate::log::{Log, Speaker};
 use pgconvoy_core::auth::scram::KeyCache;
 use pgconvoy_core::cluster::{Cluster, ClusterEvent, Probe};
 use pgconvoy_core::delay::{self, Reported};
@@ -102,11 +102,24 @@ impl<E: Env> Control<E> {
         }
     }
 
-    /// What begins from now on, a session, a link or a check, does so as a new configuration says.
-    pub(super) fn reload(self: &Rc<Self>, new: Settings) {
-        let (settings, remarks) = self.shared.settings().reloaded(new);
+    /// Reads the configuration again: what begins from now on, a session, a link or a check, does so as it says. One with
+    /// errors changes nothing.
+    pub(super) fn reload(self: &Rc<Self>, log: Option<&Log>) {
+        let (settings, remarks) = match self.shared.settings().read_again() {
+            Ok(read) => read,
+            Err(findings) => {
+                // What else is to be said of it concerns a file that is taken.
+                for error in findings.iter().filter(|finding| finding.severity == Severity::Error) {
+                    tracing::error!("{error}");
+                }
+                return tracing::error!("the configuration has errors, and the one before it stays in force");
+            }
+        };
         for remark in remarks {
             tracing::warn!("{remark}");
+        }
+        if let Some(log) = log {
+            log.set(&settings.config.logging);
         }
         self.cluster.borrow_mut().handle_settings(settings.cluster(), self.env.now());
         self.shared.set_settings(settings);

@@ -64,8 +64,8 @@ pub enum StopMode {
 pub enum Command {
     /// Stop.
     Stop(StopMode),
-    /// Take over a new configuration, as far as that can be done without a restart.
-    Reload(Box<Config>),
+    /// Read the configuration again, and take it over as far as that can be done without a restart.
+    Reload,
 }
 
 /// Why the server could not start, or had to stop.
@@ -205,15 +205,7 @@ async fn command<E: Env>(
     let mut stopping = false;
     loop {
         match commands.recv().await {
-            Some(Command::Reload(config)) => match Settings::from_config(&config) {
-                Ok(settings) => {
-                    if let Some(log) = &log {
-                        log.set(&config.logging);
-                    }
-                    control.reload(settings);
-                }
-                Err(error) => tracing::error!("the old configuration stays in force: {error}"),
-            },
+            Some(Command::Reload) => control.reload(log.as_deref()),
             Some(Command::Stop(StopMode::Immediate)) => return true,
             Some(Command::Stop(StopMode::Fast)) => {
                 control.order_shutdown(Shutdown::Now);

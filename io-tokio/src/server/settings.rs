@@ -1,7 +1,7 @@
 //! What the server needs of a configuration.
 
 use super::ServerError;
-use crate::config::{ClusteringMode, Config, Level, RelcacheQueryTarget, SessionValues};
+use crate::config::{ClusteringMode, Config, Diagnostic, Level, Loaded, RelcacheQueryTarget, SessionValues, Severity};
 use crate::env::Address;
 use pgconvoy_core::auth::Secret;
 use pgconvoy_core::auth::passwd::{Credential, PasswordFile};
@@ -91,24 +91,45 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Reads the configuration and pool_passwd again. Gives the settings for what begins from now on, and what is worth a
+    /// look, such as what takes hold only after a restart.
+    ///
+    /// # Errors
+    /// All findings, if one of them is an error: then these settings stay in force as a whole.
+    pub(super) fn read_again(&self) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let Loaded { config, warnings: mut remarks, .. } = self.config.reload()?;
+        let (passwords, findings) = config.passwords_after(&self.session.passwords)?;
+        remarks.extend(findings);
+        let new = Self::with_passwords(&config, passwords)
+            .map_err(|error| vec![Diagnostic::about(Severity::Error, &config.path, error.to_string())])?;
+        let (settings, kept) = self.reloaded(new);
+        remarks.extend(kept);
+        Ok((settings, remarks))
+    }
+
     /// The settings after a reload that read `new`, and what of it takes hold only after a restart.
     ///
-    /// [`Config::reload`] has kept what pgpool sets at start only. Beyond that, the servers that take part stay the same.
-    pub(super) fn reloaded(&self, new: Self) -> (Self, Vec<String>) {
+    /// [`Config::reload`] has kept what is set at start only. Beyond that, the servers that take part stay the same.
+    pub(super) fn reloaded(&self, new: Self) -> (Self, Vec<Diagnostic>) {
         let mut remarks = Vec::new();
+        let mut remark = |name, backend: &BackendSettings, what: String| {
+            let message = format!("{backend} {what} only after a restart");
+            remarks.push(new.config.warn_of_backend(name, u16::from(backend.id.0), message));
+        };
         for added in new.backends.iter().filter(|added| self.backend(added.id).is_none()) {
-            remarks.push(format!("{added} takes part only after a restart"));
+            remark("backend_port", added, "takes part".to_owned());
         }
         let mut backends = self.backends.clone();
         let mut config = Config::clone(&new.config);
         config.backends.clone_from(&self.config.backends);
         for running in &mut backends {
             let Some(read) = new.backend(running.id) else {
-                remarks.push(format!("{running} leaves only after a restart"));
+                remark("backend_port", running, "leaves".to_owned());
                 continue;
             };
             if running.address != read.address {
-                remarks.push(format!("{running} becomes {}:{} only after a restart", read.hostname, read.port));
+                let name = if running.port == read.port { "backend_hostname" } else { "backend_port" };
+                remark(name, running, format!("becomes {}:{}", read.hostname, read.port));
             }
             running.weight_milli = read.weight_milli;
             running.application_name.clone_from(&read.application_name);
@@ -160,6 +181,15 @@ impl Settings {
 
     /// Takes what the server needs out of a configuration. Reads `pool_passwd`.
     pub fn from_config(config: &Config) -> Result<Self, ServerError> {
+        let (passwords, findings) =
+            config.passwords().map_err(|error| ServerError::Configuration(error.to_string()))?;
+        for finding in findings {
+            tracing::warn!("{finding}");
+        }
+        Self::with_passwords(config, passwords)
+    }
+
+    fn with_passwords(config: &Config, passwords: PasswordFile) -> Result<Self, ServerError> {
         let mode = match config.clustering.backend_clustering_mode {
             ClusteringMode::StreamingReplication | ClusteringMode::LogicalReplication => Mode::Streaming,
             ClusteringMode::Raw => Mode::Raw,
@@ -170,7 +200,6 @@ impl Settings {
                 )));
             }
         };
-        let passwords = read_passwords(config)?;
         let probe = probe(config, &passwords);
         let logging = &config.logging;
         let mut session = Setup {
@@ -243,14 +272,6 @@ fn salt_seed() -> [u8; 32] {
         getrandom::fill(&mut seed).expect("the system's random numbers cannot be read");
         seed
     })
-}
-
-fn read_passwords(config: &Config) -> Result<PasswordFile, ServerError> {
-    let (passwords, findings) = config.passwords().map_err(|error| ServerError::Configuration(error.message))?;
-    for finding in findings {
-        tracing::warn!("{finding}");
-    }
-    Ok(passwords)
 }
 
 fn probe(config: &Config, passwords: &PasswordFile) -> ProbeSettings {

@@ -117,11 +117,11 @@ fn a_reload_takes_new_weights_and_leaves_the_servers_as_they_are() {
     let (now, remarks) = running.reloaded(of("backend_hostname0 = 'z'\nbackend_port0 = 5433\nbackend_weight0 = 4\n\
                                               backend_hostname2 = 'c'\nbackend_port2 = 5432\nlog_connections = on\n"));
     assert_eq!(
-        remarks,
+        remarks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            "backend 2 (c:5432) takes part only after a restart",
-            "backend 0 (a:5432) becomes z:5433 only after a restart",
-            "backend 1 (b:5432) leaves only after a restart",
+            "test.conf:6:17: backend_port2: backend 2 (c:5432) takes part only after a restart",
+            "test.conf:3:17: backend_port0: backend 0 (a:5432) becomes z:5433 only after a restart",
+            "test.conf: backend_port1: backend 1 (b:5432) leaves only after a restart",
         ]
     );
     let weights: Vec<_> = now.cluster().nodes.iter().map(|node| (node.id, node.weight_milli)).collect();

@@ -12,8 +12,8 @@ settings! {
         unix_socket_group: String = TEXT, "", Init, "4.4.0", Now, "The group that owns the Unix sockets; empty keeps the group of the process.";
         unix_socket_permissions: u32 = count(0, 0o777), "0777", Init, "4.4.0", Now, "The permission bits of the Unix sockets.";
         listen_backlog_multiplier: u32 = count(1, INT_MAX), "2", Init, "3.4.0", Now, "The kernel's queue of clients, in multiples of num_init_children.";
-        reserved_connections: u32 = count(0, INT_MAX), "0", Init, "4.1.0", Now, "If not 0, the last so many places are kept free, and a client that needs one of them is told at once.";
-        serialize_accept: bool = BOOL, "off", Init, "3.5.0", Later, "Lets one process at a time wait for a client.";
+        reserved_connections: u32 = count(0, INT_MAX), "0", Lifted, "4.1.0", Now, "If not 0, the last so many places are kept free, and a client that needs one of them is told at once.";
+        serialize_accept: bool = BOOL, "off", Init, "3.5.0", Moot("a few worker threads wait for clients, not num_init_children processes"), "Lets one process at a time wait for a client.";
     }
 }
 
@@ -30,8 +30,8 @@ settings! {
     /// How clients and backends are authenticated.
     pub struct Auth {
         enable_pool_hba: bool = BOOL, "off", Reload, "2.1", Later, "Judges clients by pool_hba.conf.";
-        pool_passwd: String = TEXT, "pool_passwd", Init, "3.0.0", Now, "The file of users and passwords, beside the configuration file unless absolute; empty for none.";
-        authentication_timeout: Duration = SECONDS, "60", Init, "2.1", Now, "The longest time that a client may take to log in; 0 for ever.";
+        pool_passwd: String = TEXT, "pool_passwd", Lifted, "3.0.0", Now, "The file of users and passwords, beside the configuration file unless absolute; empty for none.";
+        authentication_timeout: Duration = SECONDS, "60", Lifted, "2.1", Now, "The longest time that a client may take to log in; 0 for ever.";
         allow_clear_text_frontend_auth: bool = BOOL, "off", Reload, "4.0.0", Later, "Asks a client for its password in the clear when pool_passwd has none.";
     }
 }
@@ -56,25 +56,28 @@ settings! {
 settings! {
     /// Connections to backends that outlive a client, and the limits on clients.
     pub struct Pool {
-        connection_cache: bool = BOOL, "on", Init, "2.1", Now, "Keeps backend connections for later clients.";
-        max_pool: u32 = count(0, INT_MAX), "4", Init, "2.1", Now, "Kept connections per place for a client, each for one pair of user and database.";
-        connection_life_time: Duration = SECONDS, "0", Init, "2.1", Now, "How long an unused backend connection is kept; 0 for ever.";
+        connection_cache: bool = BOOL, "on", Lifted, "2.1", Now, "Keeps backend connections for later clients.";
+        max_pool: u32 = count(0, INT_MAX), "4", Lifted, "2.1", Now, "Kept connections per place for a client, each for one pair of user and database.";
+        connection_life_time: Duration = SECONDS, "0", Lifted, "2.1", Now, "How long an unused backend connection is kept; 0 for ever.";
         client_idle_limit: Duration = SECONDS, "0", Session, "2.1", Now, "How long a client may send nothing; 0 for ever.";
         client_idle_limit_in_recovery: i32 = Kind::Int { min: -1, max: INT_MAX, unit: Unit::Seconds }, "0", Session, "2.2.0", Later, "As client_idle_limit (seconds), in the second stage of a recovery; -1 ends clients at once.";
         reset_query_list: Vec<String> = SEMICOLONS, "ABORT; DISCARD ALL", Reload, "2.1", Now, "The statements that make a backend connection new after a client has left.";
     }
 }
 
+/// Why nothing can be said of child processes.
+const NO_CHILDREN: &str = "there are no child processes: a place for a client costs nothing until it is taken";
+
 settings! {
     /// How many clients at a time, and what pgpool's child processes did.
     pub struct Processes {
-        num_init_children: u32 = count(1, INT_MAX), "32", Init, "2.1", Now, "The greatest number of clients served at a time.";
-        min_spare_children: u32 = count(1, INT_MAX), "5", Reload, "4.4.0", Later, "The least number of idle children in dynamic mode.";
-        max_spare_children: u32 = count(1, INT_MAX), "10", Reload, "4.4.0", Later, "The greatest number of idle children in dynamic mode.";
-        process_management_mode: ProcessManagementMode = Kind::Word(ProcessManagementMode::WORDS), "static", Reload, "4.4.0", Later, "Whether children are started at once or as needed.";
-        process_management_strategy: ProcessManagementStrategy = Kind::Word(ProcessManagementStrategy::WORDS), "gentle", Reload, "4.4.0", Later, "How soon idle children end in dynamic mode.";
-        child_life_time: Duration = SECONDS, "300", Init, "2.1", Later, "How long an idle child process lives.";
-        child_max_connections: u32 = count(0, INT_MAX), "0", Init, "2.1", Now, "After so many clients on one place its kept connections are closed; 0 for never.";
+        num_init_children: u32 = count(1, INT_MAX), "32", Lifted, "2.1", Now, "The greatest number of clients served at a time.";
+        min_spare_children: u32 = count(1, INT_MAX), "5", Reload, "4.4.0", Moot(NO_CHILDREN), "The least number of idle children in dynamic mode.";
+        max_spare_children: u32 = count(1, INT_MAX), "10", Reload, "4.4.0", Moot(NO_CHILDREN), "The greatest number of idle children in dynamic mode.";
+        process_management_mode: ProcessManagementMode = Kind::Word(ProcessManagementMode::WORDS), "static", Reload, "4.4.0", Moot(NO_CHILDREN), "Whether children are started at once or as needed.";
+        process_management_strategy: ProcessManagementStrategy = Kind::Word(ProcessManagementStrategy::WORDS), "gentle", Reload, "4.4.0", Moot(NO_CHILDREN), "How soon idle children end in dynamic mode.";
+        child_life_time: Duration = SECONDS, "300", Init, "2.1", Moot("there are no child processes; connection_life_time ends backend connections that nobody uses"), "How long an idle child process lives.";
+        child_max_connections: u32 = count(0, INT_MAX), "0", Lifted, "2.1", Now, "After so many clients on one place its kept connections are closed; 0 for never.";
     }
 }
 

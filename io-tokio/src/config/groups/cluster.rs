@@ -14,8 +14,8 @@ settings! {
 settings! {
     /// One backend, as configured.
     indexed Always pub struct BackendSettings {
-        "backend_hostname" => hostname: String = TEXT, "", Reload, "2.1", Now, "Its host name or address, or the directory of its Unix socket; empty for the default directory.";
-        "backend_port" => port: u16 = PORT, "0", Reload, "2.1", Now, "Its port; a backend without one is not in use.";
+        "backend_hostname" => hostname: String = TEXT, "", Bound, "2.1", Now, "Its host name or address, or the directory of its Unix socket; empty for the default directory.";
+        "backend_port" => port: u16 = PORT, "0", Bound, "2.1", Now, "Its port; a backend without one is not in use.";
         "backend_weight" => weight: f64 = Kind::Float { min: 0.0, max: 100_000_000.0 }, "0", Reload, "2.1", Now, "Its share of the balanced sessions, relative to the others.";
         "backend_data_directory" => data_directory: String = TEXT, "", Reload, "2.1", Now, "Its data directory, as online recovery passes it on.";
         "backend_application_name" => application_name: String = TEXT, "", Reload, "4.1.0", Now, "The application_name of its replication connection, by which the primary knows it.";

@@ -1,7 +1,8 @@
 //! The declarations of all parameters, in groups: each group is a struct of typed fields and a table of [`Parameter`]s.
 //!
-//! A row reads `name: type = kind, default, when set, since, effect, description;`. Times are [`Duration`]s in the
-//! program whatever their unit in the file; zero means what pgpool-II says of it, mostly "never".
+//! A row reads `name: type = kind, default, when set, since, effect, description;`, and the sentence above a group is
+//! its title in the manual. Times are [`Duration`]s in the program whatever their unit in the file; zero means what
+//! pgpool-II says of it, mostly "never".
 
 mod clients;
 mod cluster;
@@ -17,7 +18,8 @@ pub use logging::Logging;
 pub use routing::{LoadBalance, QueryCache, Redirect, RelationCache, Replication};
 pub use watchdog::{Heartbeat, Lifecheck, VirtualIp, Watchdog, WatchdogNode};
 
-use super::names::{Effect, Index, Parameter, SetAt};
+use super::names::Effect::{Later, Moot, Now};
+use super::names::{Group, Index, Parameter, SetAt};
 use super::value::{FromValue, Kind, Unit};
 use super::values::Values;
 
@@ -26,24 +28,24 @@ use super::values::Values;
 /// A group of plain parameters names its fields as the parameters; a group with a node number in its names
 /// (`indexed Always` or `indexed Optional`) gives the name of each parameter beside a shorter name of the field.
 macro_rules! settings {
-    ($(#[$doc:meta])* pub struct $Group:ident {
-        $($name:ident: $ty:ty = $kind:expr, $default:literal, $set_at:ident, $since:literal, $effect:ident, $about:literal;)*
+    (#[doc = $title:literal] pub struct $Group:ident {
+        $($name:ident: $ty:ty = $kind:expr, $default:literal, $set_at:ident, $since:literal, $effect:expr, $about:literal;)*
     }) => {
-        settings! { @group Never $(#[$doc])* $Group {
+        settings! { @group Never $title $Group {
             $(stringify!($name) => $name: $ty = $kind, $default, $set_at, $since, $effect, $about;)*
         } }
     };
-    ($(#[$doc:meta])* indexed $index:ident pub struct $Group:ident {
-        $($name:literal => $field:ident: $ty:ty = $kind:expr, $default:literal, $set_at:ident, $since:literal, $effect:ident, $about:literal;)*
+    (#[doc = $title:literal] indexed $index:ident pub struct $Group:ident {
+        $($name:literal => $field:ident: $ty:ty = $kind:expr, $default:literal, $set_at:ident, $since:literal, $effect:expr, $about:literal;)*
     }) => {
-        settings! { @group $index $(#[$doc])* $Group {
+        settings! { @group $index $title $Group {
             $($name => $field: $ty = $kind, $default, $set_at, $since, $effect, $about;)*
         } }
     };
-    (@group $index:ident $(#[$doc:meta])* $Group:ident {
-        $($name:expr => $field:ident: $ty:ty = $kind:expr, $default:literal, $set_at:ident, $since:literal, $effect:ident, $about:literal;)*
+    (@group $index:ident $title:literal $Group:ident {
+        $($name:expr => $field:ident: $ty:ty = $kind:expr, $default:literal, $set_at:ident, $since:literal, $effect:expr, $about:literal;)*
     }) => {
-        $(#[$doc])*
+        #[doc = $title]
         #[derive(Debug, Clone, PartialEq)]
         pub struct $Group { $(#[doc = $about] pub $field: $ty,)* }
 
@@ -56,9 +58,13 @@ macro_rules! settings {
                 set_at: SetAt::$set_at,
                 index: Index::$index,
                 since: $since,
-                effect: Effect::$effect,
+                effect: $effect,
                 about: $about,
             }),*];
+
+            /// The rows, and what they are about.
+            pub(in crate::config) const GROUP: Group =
+                Group { title: $title.trim_ascii(), parameters: Self::PARAMETERS };
 
             /// Reads the group: of one node, or of none.
             pub(in crate::config) fn read(values: &Values, node: Option<u16>) -> Self {
@@ -71,36 +77,36 @@ macro_rules! settings {
 use settings;
 
 /// pgpool-II's parameters, group by group.
-pub(super) const PGPOOL: &[&[Parameter]] = &[
-    Clustering::PARAMETERS,
-    Listen::PARAMETERS,
-    Pcp::PARAMETERS,
-    BackendSettings::PARAMETERS,
-    Auth::PARAMETERS,
-    Tls::PARAMETERS,
-    Pool::PARAMETERS,
-    Processes::PARAMETERS,
-    Files::PARAMETERS,
-    Logging::PARAMETERS,
-    Replication::PARAMETERS,
-    LoadBalance::PARAMETERS,
-    Redirect::PARAMETERS,
-    StreamingCheck::PARAMETERS,
-    HealthCheck::PARAMETERS,
-    HealthCheckTest::PARAMETERS,
-    Failover::PARAMETERS,
-    Recovery::PARAMETERS,
-    Watchdog::PARAMETERS,
-    WatchdogNode::PARAMETERS,
-    VirtualIp::PARAMETERS,
-    Lifecheck::PARAMETERS,
-    Heartbeat::PARAMETERS,
-    QueryCache::PARAMETERS,
-    RelationCache::PARAMETERS,
+pub(super) const PGPOOL: &[Group] = &[
+    Clustering::GROUP,
+    Listen::GROUP,
+    Pcp::GROUP,
+    BackendSettings::GROUP,
+    Auth::GROUP,
+    Tls::GROUP,
+    Pool::GROUP,
+    Processes::GROUP,
+    Files::GROUP,
+    Logging::GROUP,
+    Replication::GROUP,
+    LoadBalance::GROUP,
+    Redirect::GROUP,
+    StreamingCheck::GROUP,
+    HealthCheck::GROUP,
+    HealthCheckTest::GROUP,
+    Failover::GROUP,
+    Recovery::GROUP,
+    Watchdog::GROUP,
+    WatchdogNode::GROUP,
+    VirtualIp::GROUP,
+    Lifecheck::GROUP,
+    Heartbeat::GROUP,
+    QueryCache::GROUP,
+    RelationCache::GROUP,
 ];
 
 /// pgconvoy's own parameters.
-pub(super) const OWN: &[Parameter] = Own::PARAMETERS;
+pub(super) const OWN: Group = Own::GROUP;
 
 const INT_MAX: i64 = i32::MAX as i64;
 const BOOL: Kind = Kind::Bool;
@@ -120,11 +126,11 @@ const fn count(min: i64, max: i64) -> Kind {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::names::all_groups;
 
     #[test]
     fn every_default_is_a_value_of_its_kind() {
-        for parameter in PGPOOL.iter().flat_map(|group| group.iter()).chain(OWN) {
+        for parameter in all_groups().flat_map(|group| group.parameters) {
             let parsed = parameter.kind.parse_unchecked(parameter.default);
             assert!(parsed.is_ok(), "{}: {parsed:?}", parameter.name);
         }

@@ -17,7 +17,7 @@ settings! {
 settings! {
     /// Which reads may leave the primary.
     pub struct LoadBalance {
-        load_balance_mode: bool = BOOL, "on", Init, "2.1", Now, "Spreads reads over the backends.";
+        load_balance_mode: bool = BOOL, "on", Lifted, "2.1", Now, "Spreads reads over the backends.";
         ignore_leading_white_space: bool = BOOL, "on", Reload, "2.1", Now, "Looks past blanks before a statement; otherwise one keeps it on the primary.";
         allow_sql_comments: bool = BOOL, "off", Session, "3.4.0", Now, "Looks past comments before a statement; otherwise one keeps it on the primary.";
         statement_level_load_balance: bool = BOOL, "off", Reload, "4.1.0", Later, "Draws a node for each statement, not for each session.";
@@ -67,9 +67,9 @@ settings! {
 settings! {
     /// The cache of answers from the system catalog.
     pub struct RelationCache {
-        relcache_expire: Duration = Kind::Int { min: 0, max: i64::MAX, unit: Unit::Seconds }, "0", Init, "3.1.0", Now, "How long an answer is kept; 0 for ever.";
-        relcache_size: u32 = count(0, INT_MAX), "256", Init, "3.2.0", Now, "The number of kept answers.";
-        enable_shared_relcache: bool = BOOL, "on", Init, "4.1.0", Later, "Shares the answers between sessions.";
+        relcache_expire: Duration = Kind::Int { min: 0, max: i64::MAX, unit: Unit::Seconds }, "0", Lifted, "3.1.0", Now, "How long an answer is kept; 0 for ever.";
+        relcache_size: u32 = count(0, INT_MAX), "256", Lifted, "3.2.0", Now, "The number of kept answers.";
+        enable_shared_relcache: bool = BOOL, "on", Init, "4.1.0", Moot("the sessions of a worker thread always share what has been looked up"), "Shares the answers between sessions.";
         relcache_query_target: RelcacheQueryTarget = Kind::Word(RelcacheQueryTarget::WORDS), "primary", Reload, "4.1.0", Now, "Which node is asked.";
     }
 }
