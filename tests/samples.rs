@@ -1,4 +1,5 @@
-//! The samples and the manual in conf/ are what the table of parameters gives, and say what they claim to say.
+//! The samples and the manual in conf/ are what the table of parameters gives, and say what they claim to say; files of
+//! old pgpool-II releases are understood line by line.
 
 use std::path::{Path, PathBuf};
 
@@ -95,5 +96,31 @@ fn the_pages_leave_nothing_out() {
         for (sample, number) in samples {
             assert_eq!(sets(sample, &format!("{name}{number}")), known.effect == Effect::Now, "{name}");
         }
+    }
+}
+
+/// The findings about a file, one on each line, with its folder left out.
+fn said_of(path: &Path, text: &str) -> String {
+    let loaded = Config::parse(path, text.to_owned()).unwrap_or_else(|findings| panic!("refused: {findings:#?}"));
+    let findings = loaded.warnings.iter().chain(&loaded.notes);
+    let folder = format!("{}/", path.parent().expect("a folder").display());
+    findings.map(|finding| finding.to_string().replace(&folder, "") + "\n").collect()
+}
+
+#[test]
+fn a_file_of_pgpool_3_7_loads_and_each_line_that_is_not_todays_is_named() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/pgpool-3.7.conf");
+    let text = std::fs::read_to_string(&path).expect("the file");
+    let said = said_of(&path, &text);
+    assert_eq!(said, include_str!("config/pgpool-3.7.txt"));
+    for (number, line) in (1..).zip(text.lines()) {
+        let Some((name, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else { continue };
+        // What is empty asks for nothing.
+        let is_todays = pgconvoy_io::config::names::find(name)
+            .is_some_and(|(known, _)| known.effect == Effect::Now || (known.effect == Effect::Later && value == "''"));
+        let named = said.contains(&format!("pgpool-3.7.conf:{number}:"));
+        // An old name of today's list, and a word that is neither on nor off.
+        let odd = ["replication_mode", "log_statement"].contains(&name);
+        assert_eq!(named, !is_todays || odd, "{name} in line {number}");
     }
 }
