@@ -389,6 +389,95 @@ fn each_switch_of_the_operator_has_its_effect() {
 }
 
 #[test]
+fn temporary_tables_are_recognised_as_configured() {
+    let testbed = servers();
+    superuser(&testbed)
+        .query(
+            "CREATE FUNCTION hides() RETURNS int LANGUAGE plpgsql AS \
+             'BEGIN CREATE TEMP TABLE plain (a int); RETURN 1; END'",
+        )
+        .expect("an answer");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    let cases: [(&str, &[u8], &[u8]); 3] =
+        [("catalog", PRIMARY, PRIMARY), ("trace", PRIMARY, STANDBY), ("none", STANDBY, STANDBY)];
+    for (word, said, hidden) in cases {
+        let mut proxy = started(&options(&testbed, [0, 1, 0]).set("check_temp_table", word));
+        for (at, (sql, expected)) in
+            [("CREATE TEMP TABLE plain (a int)", said), ("SELECT hides()", hidden)].into_iter().enumerate()
+        {
+            let mut session = session(&proxy);
+            session.query(sql).expect("an answer");
+            let mark = format!("/*{word} {at}*/");
+            session.rows(&format!("SELECT a FROM plain {mark}"));
+            assert_eq!(nodes_of(&testbed, &mark), expected, "{word}: {sql}");
+        }
+        proxy.assert_healthy();
+    }
+}
+
+/// How often a node was asked about the catalogue.
+fn questions(testbed: &Testbed, node: usize) -> usize {
+    count(testbed, node, "pg_catalog.string_agg(line")
+}
+
+#[test]
+fn the_catalogue_is_asked_where_and_as_often_as_configured() {
+    let testbed = servers();
+    let asked = |proxy: &Proxy, statements: &[&str]| {
+        let before = [0, 1].map(|node| questions(&testbed, node));
+        let mut session = session(proxy);
+        statements.iter().for_each(|sql| drop(session.rows(sql)));
+        let after = [0, 1].map(|node| questions(&testbed, node));
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    for (word, node) in [("primary", 0), ("load_balance_node", 1)] {
+        let mut proxy = started(&options(&testbed, [0, 1, 0]).set("relcache_query_target", word));
+        let found = asked(&proxy, &["SELECT stable_f(1)", "SELECT stable_f(2)"]);
+        assert!(found[node] > 0 && found[1 - node] == 0, "{word}: {found:?}");
+        proxy.assert_healthy();
+    }
+    let round_about = ["SELECT a FROM t", "SELECT a FROM plain", "SELECT a FROM t", "SELECT a FROM plain"];
+    let wide = started(&options(&testbed, [0, 1, 0]));
+    let mut narrow = started(&options(&testbed, [0, 1, 0]).set("relcache_size", 1));
+    let [wide, narrow_asked] = [&wide, &narrow].map(|proxy| asked(proxy, &round_about)[0]);
+    assert!(wide < narrow_asked, "relcache_size: {wide}, {narrow_asked}");
+    narrow.assert_healthy();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]).set("relcache_expire", 1));
+    asked(&proxy, &["SELECT a FROM t"]);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while asked(&proxy, &["SELECT a FROM t"]) == [0, 0] {
+        assert!(Instant::now() < deadline, "relcache_expire");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn preferences_have_an_order_and_a_ratio() {
+    let testbed = servers();
+    let reads_of = |settings: &[(&str, &str)], sessions: usize| {
+        let options = options(&testbed, [0, 1, 0]);
+        let options = settings.iter().fold(options, |options, (name, value)| options.set(name, value));
+        let mut proxy = started(&options);
+        let mark = format!("/*{settings:?}*/");
+        for _ in 0..sessions {
+            session(&proxy).rows(&format!("SELECT a FROM t {mark}"));
+        }
+        proxy.assert_healthy();
+        [0, 1, 2].map(|node| count(&testbed, node, &mark))
+    };
+    let [application, database, user] =
+        ["app_name", "database", "user"].map(|what| format!("{what}_redirect_preference_list"));
+    assert_eq!(reads_of(&[(&user, "tra.*:2")], 4), [0, 0, 4]);
+    assert_eq!(reads_of(&[(&user, "someone:2,traced:primary")], 4), [4, 0, 0]);
+    assert_eq!(reads_of(&[(&user, "traced:2(0)")], 4), [0, 4, 0], "a ratio of nothing");
+    assert_eq!(reads_of(&[(&user, "traced:primary"), (&database, "postgres:2")], 4), [0, 0, 4]);
+    assert_eq!(reads_of(&[(&database, "postgres:primary"), (&application, ".*:2")], 4), [0, 0, 4]);
+    assert_eq!(reads_of(&[(&database, "other:primary"), (&application, "psql:2")], 4), [0, 4, 0]);
+    let halves = reads_of(&[(&database, "postgres:2(0.5)")], 60);
+    assert!(halves[0] == 0 && halves[1] > 12 && halves[2] > 12, "{halves:?}");
+}
+
+#[test]
 fn preferences_choose_the_node_of_a_session() {
     let testbed = servers();
     let mut proxy = started(
