@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pgconvoy_io::testbed::{Options, Testbed};
+use pgconvoy_io::testbed::{Hba, Options, Testbed};
 use support::postgres::{start, superuser, superuser_login, wait_until};
 use support::proxy::{Backend, Options as ProxyOptions, Proxy};
 use support::wire::Connection;
@@ -142,6 +142,34 @@ fn by_time_the_age_of_what_is_missing_counts() {
         assert!(!proxy.log().contains("is behind"), "{}", proxy.log());
         proxy.assert_healthy();
     }
+}
+
+#[test]
+fn who_checks_proves_the_password_that_is_configured() {
+    let testbed = start(Options { standbys: 1, hba: Hba::Scram, ..Options::default() });
+    for sql in ["CREATE ROLE checker LOGIN PASSWORD 'mine'", "CREATE DATABASE checked"] {
+        superuser(&testbed).rows(sql);
+    }
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    let options = Proxy::over(&[0, 1].map(|node| Backend { port: testbed.node(node).port(), weight: 1 }));
+    let checks = |user: &str, password: &str| {
+        options.clone().set("sr_check_period", 1).set("sr_check_user", user).set("sr_check_password", password)
+    };
+    for options in [
+        checks("checker", "mine").set("sr_check_database", "checked"),
+        checks("checker", "TEXTmine"),
+        checks("checker", "").password("checker", "mine"),
+    ] {
+        let mut proxy = options.spawn();
+        proxy.wait_roles_known(2);
+        proxy.assert_healthy();
+    }
+    let sessions = "SELECT sessions > 0 FROM pg_stat_database WHERE datname = 'checked'";
+    wait_until(LIMIT, "sr_check_database", || superuser(&testbed).value(sessions) == "t");
+    let refused = checks("checker", "wrong").set("log_min_messages", "debug1").spawn();
+    wait_until(LIMIT, "the wrong password is refused", || refused.log().contains("does not let the probe in"));
+    let known = |log: &str| log.contains("role primary") || log.contains("role standby");
+    assert!(!known(&refused.log()), "{}", refused.log());
 }
 
 #[test]
