@@ -62,6 +62,12 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
+/// Whether a line of a configuration file may hold a secret, which is never shown. The name of pool_passwd is none.
+pub(super) fn is_secret(line: &str) -> bool {
+    let line = line.to_ascii_lowercase().replace("pool_passwd", "");
+    line.contains("passw") || line.contains("authkey")
+}
+
 impl Place {
     /// The number of its first line, from 1.
     pub fn line(&self) -> usize {
@@ -71,6 +77,11 @@ impl Place {
     /// The number of its first character in that line, from 1.
     pub fn column(&self) -> usize {
         1 + self.before()[self.line_start()..].chars().count()
+    }
+
+    /// The text of its first line.
+    fn first_line(&self) -> &str {
+        self.source.text[self.line_start()..].lines().next().unwrap_or("")
     }
 
     fn before(&self) -> &str {
@@ -124,7 +135,8 @@ impl Diagnostic {
         }
     }
 
-    /// The finding over several lines: the message, the line of the file with a caret under what is meant, the advice.
+    /// The finding over several lines: the message, the line of the file with a caret under what is meant, unless it may
+    /// hold a secret, the advice.
     pub fn render(&self) -> String {
         let level = match self.severity {
             Severity::Note => Level::NOTE,
@@ -135,9 +147,9 @@ impl Diagnostic {
         let path = self.file().to_string_lossy();
         let mut report = Group::with_title(level.primary_title(title.as_str()));
         let line;
-        if let Some(place) = self.place() {
+        if let Some(place) = self.place().filter(|place| !is_secret(place.first_line())) {
             let start = place.line_start();
-            line = place.source.text[start..].lines().next().unwrap_or("").to_owned();
+            line = place.first_line().to_owned();
             let span = place.span.start - start..(place.span.end - start).min(line.len()).max(place.span.start - start);
             report = report.element(
                 Snippet::source(line.as_str())
@@ -147,9 +159,10 @@ impl Diagnostic {
             );
         } else {
             let origin = Origin::path(path.as_ref());
-            report = report.element(match self.location {
-                Location::Line(_, line) => origin.line(line),
-                _ => origin,
+            report = report.element(match &self.location {
+                Location::Place(place) => origin.line(place.line()),
+                Location::Line(_, line) => origin.line(*line),
+                Location::File(_) => origin,
             });
         }
         if let Some(help) = &self.help {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::assignment::{Assignment, Parsed, Raw};
-use super::diagnostic::{Diagnostic, Place, Severity, Source};
+use super::diagnostic::{Diagnostic, Place, Severity, Source, is_secret};
 use super::names::nearest;
 
 /// How deep files may include files, as in pgpool-II.
@@ -184,7 +184,8 @@ impl Line<'_> {
         let name = self.text.trim_start().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("");
         let known = super::names::find(name).is_some() || nearest(name).is_some();
         Diagnostic {
-            help,
+            // It may repeat the value.
+            help: help.filter(|_| !is_secret(self.text)),
             parameter: known.then(|| name.to_owned()),
             ..Diagnostic::at(Severity::Error, self.place(span), message)
         }

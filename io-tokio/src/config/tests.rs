@@ -371,6 +371,25 @@ fn status_rows_are_those_of_pgpool() {
 }
 
 #[test]
+fn a_line_that_may_hold_a_secret_is_named_and_not_shown() {
+    for (file, line) in [
+        ("p.conf", "sr_check_password = 'hunter2"),
+        ("p.conf", "sr_check_password = hunter2'"),
+        ("p.conf", "health_check_password0 = hun'ter2"),
+        ("p.conf", "recovery_password = hunter2 more"),
+        ("p.conf", "wd_authkey = 'hunter2' more"),
+        ("p.conf", "sr_check_pasword = 'hunter2' # password"),
+        ("p.toml", "sr_check_password = \"hunter2"),
+        ("p.toml", "sr_check_password = [\"hunter2\", [\"x\"]]"),
+    ] {
+        let findings = Config::parse(Path::new(file), format!("# one\n{line}\n")).expect_err(line);
+        let said: Vec<_> = findings.iter().flat_map(|finding| [finding.to_string(), finding.render()]).collect();
+        assert!(said.iter().all(|said| !said.contains("hunter2") && !said.contains("hun'ter2")), "{said:#?}");
+        assert!(said.iter().any(|said| said.contains(&format!("{file}:2"))), "{said:#?}");
+    }
+}
+
+#[test]
 fn a_finding_is_shown_with_its_line_and_a_caret() {
     let Err(findings) = Config::parse(Path::new("/etc/pgpool.conf"), format!("{BACKEND}# ünï\nport = 80 # no\n"))
     else {
