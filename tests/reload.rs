@@ -1,4 +1,6 @@
 //! A reload on real servers: what a new file says holds for what begins after it, and a broken file changes nothing.
+//!
+//! `PGCONVOY_LONG=1` makes the run under load ten times as long.
 
 mod support;
 
@@ -12,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pgconvoy_io::testbed::{Hba, Options, SUPERUSER, SUPERUSER_PASSWORD, Testbed};
+use support::environment::long_run;
 use support::postgres::{start, superuser, superuser_login, wait_until};
 use support::proxy::{Backend, Options as ProxyOptions, Proxy};
 use support::wire::{Connection, Login, LoginError};
@@ -238,8 +241,9 @@ fn debug_messages_that_were_asked_for_go_on_after_a_reload() {
     proxy.assert_healthy();
 }
 
-/// How many times the configuration is read again under load, and every which time it is broken.
+/// How many times the configuration is read again under load, in a long run too, and every which time it is broken.
 const RELOADS: usize = 200;
+const LONG_RELOADS: usize = 2000;
 const BROKEN: usize = 4;
 
 /// The ways in which it is broken.
@@ -379,7 +383,7 @@ fn two_hundred_reloads_under_load_fail_no_transaction() {
         });
         let end = End(&is_over);
         let mut expected = in_force("client_queue_timeout");
-        for number in 0..RELOADS {
+        for number in 0..if long_run() { LONG_RELOADS } else { RELOADS } {
             let lines = format!(
                 "client_queue_timeout = {}\nbackend_weight0 = {}\nbackend_weight1 = 1\nbackend_weight2 = {}\n\
                  num_init_children = {}\nmax_pool = {}\nconnection_cache = {}\nload_balance_mode = {}\n\

@@ -198,6 +198,20 @@ fn the_oldest_names_make_room() {
 }
 
 #[test]
+fn new_limits_hold_for_what_is_known() {
+    let mut catalog = Catalog::new(256, Duration::ZERO);
+    let after = |seconds| T0.after(Duration::from_secs(seconds));
+    for text in ["TABLE t", "TABLE u"] {
+        assert_eq!(SERVER.judge(&mut catalog, text, T0).1, 1);
+    }
+    catalog.set_limits(1, Duration::from_secs(60));
+    assert_eq!(SERVER.judge(&mut catalog, "TABLE t", after(59)).1, 0);
+    assert_eq!(SERVER.judge(&mut catalog, "TABLE t", after(60)).1, 1);
+    assert_eq!(SERVER.judge(&mut catalog, "TABLE gone", after(61)).1, 1);
+    assert_eq!(SERVER.judge(&mut catalog, "TABLE t", after(61)).1, 1, "both of before have made room");
+}
+
+#[test]
 fn a_volatile_operator_bars_everything() {
     let server = Server { whole: &["w|true"], ..SERVER };
     let mut catalog = Catalog::new(256, Duration::ZERO);
