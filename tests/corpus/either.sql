@@ -63,6 +63,7 @@ SELECT * FROM pgbench_branches AS b(x, y), LATERAL (SELECT * FROM pgbench_teller
 VALUES (1), (2)
 VALUES (1, 'a'), (abs(-2), lower('B')) ORDER BY 1
 TABLE pgbench_branches
+SELECT * FROM pgbench_branches * b (x, y), public.pgbench_tellers *t(x, y) JOIN pgbench_accounts * USING (bid)
 TABLE pgbench_branches ORDER BY bid LIMIT 1
 WITH a AS (SELECT 1 AS x), b(y) AS (SELECT x FROM a), c(z) AS MATERIALIZED (SELECT y FROM b), d(w) AS NOT MATERIALIZED (TABLE c) SELECT * FROM a, b, c, d
 WITH RECURSIVE t(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM t WHERE n < 10) SELECT sum(n) FROM t

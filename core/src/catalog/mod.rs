@@ -387,6 +387,7 @@ impl<'c> Judge<'c, '_> {
 /// What looks like a call and is none: PostgreSQL's grammar makes something else of it.
 fn is_notation(name: &[u8]) -> bool {
     matches!(name, b"extract" | b"position" | b"overlay" | b"substring" | b"trim" | b"normalize" | b"collation")
+        || matches!(name, b"current_time" | b"current_timestamp" | b"localtime" | b"localtimestamp")
 }
 
 /// Functions that are called stable but run SQL: PostgreSQL's own that read relations by name, which may be views, and those

@@ -99,6 +99,7 @@ fn what_reads_may_go_anywhere() {
         "SELECT pg_catalog.lower(a) FROM good",
         "WITH q AS (SELECT * FROM t) SELECT * FROM q",
         "SELECT extract(year FROM a) FROM t",
+        "SELECT current_timestamp(3), current_time(0), LOCALTIME (1), localtimestamp(2)",
         "SELECT * FROM a.twice",
     ] {
         assert_eq!(judge(text), Judgement::Anywhere, "{text}");

@@ -173,6 +173,10 @@ impl Scan {
             }
             Kind::Dot => self.field(cursor),
             Kind::Semicolon | Kind::End | Kind::Bad => return false,
+            // `FROM relation * alias (columns)`: with its heirs, as without the asterisk.
+            Kind::Operator if self.before == Before::Name && self.follows_relation() && cursor.spelling() == b"*" => {
+                cursor.bump();
+            }
             mark => {
                 self.mark(mark);
                 cursor.bump_inline();
@@ -268,11 +272,7 @@ impl Scan {
                 Before::Keyword(K::Ordinality) => true,
                 // `FROM relation alias (columns)`.
                 before if before == Before::Name || matches!(before, Before::Keyword(k) if k.is_column_name()) => {
-                    let relation = matches!(
-                        self.earlier,
-                        Before::Keyword(K::From | K::Join | K::Only) | Before::Comma | Before::Open
-                    );
-                    relation && self.level().list == List::From
+                    self.follows_relation()
                 }
                 // `WITH name (columns) AS`.
                 Before::Keyword(K::With | K::Recursive) | Before::Comma => self.level().list == List::With,
@@ -302,6 +302,13 @@ impl Scan {
             }
             _ => false,
         }
+    }
+
+    /// Whether the name just read, if it was one, is that of a relation in `FROM`.
+    fn follows_relation(&self) -> bool {
+        use Keyword::{From, Join, Only};
+        self.level().list == List::From
+            && matches!(self.earlier, Before::Keyword(From | Join | Only) | Before::Comma | Before::Open)
     }
 
     /// `name` is called; `None` if its schema is not `pg_catalog`.

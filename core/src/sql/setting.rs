@@ -1,7 +1,8 @@
 //! `SET` and `RESET`, and the modes of transactions.
 //!
 //! A setting goes to every node of a session, so that they stay alike. Two are for the primary alone, because a standby
-//! refuses them: serializable isolation, and a running transaction that may write.
+//! refuses them: serializable isolation, and a running transaction that may write. So is `SET CONSTRAINTS`, which matters
+//! where something is written.
 
 use super::cursor::Cursor;
 use super::keyword::Keyword as K;
@@ -94,7 +95,23 @@ pub(super) fn set<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
         cursor.bump();
         return plain(cursor, "role", local);
     }
+    let names = !matches!(cursor.peek(), Kind::Operator | Kind::Dot | Kind::Keyword(K::To));
+    if names && cursor.name().is_some_and(|name| name.is("constraints")) {
+        cursor.bump();
+        return constraints(cursor);
+    }
     named(cursor, local)
+}
+
+/// `SET CONSTRAINTS` behind these words: names, and when they are checked.
+fn constraints<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
+    while !cursor.at_end() {
+        if !matches!(cursor.kind(), Kind::Comma | Kind::Dot) {
+            cursor.name()?;
+        }
+        cursor.bump();
+    }
+    Some((Verdict::primary(Reason::PrimarySession, false), Effect::None))
 }
 
 /// Whether `word` stands here as a word of `SET`, not as the first part of a setting's name (`SET session.user = 1`).
@@ -112,13 +129,14 @@ fn set_transaction<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
     Some(transaction(false, modes(cursor)?))
 }
 
+/// The modes of the running transaction, or of those to come: for those, a standby takes `READ WRITE`.
 fn transaction<'a>(session: bool, modes: Modes) -> Read<'a> {
     let Modes { serializable, read_write, .. } = modes;
     let verdict = if serializable == Some(true) {
         Verdict::primary(Reason::Serializable, false)
     } else if modes.keeps_snapshot() {
         Verdict::primary(Reason::Snapshot, false)
-    } else if read_write == Some(true) {
+    } else if read_write == Some(true) && !session {
         Verdict::primary(Reason::ReadWrite, false)
     } else {
         Verdict::both()
@@ -157,9 +175,8 @@ fn named<'a>(cursor: &mut Cursor<'a>, local: bool) -> Option<Read<'a>> {
         let read_write = Some(value.boolean() != Some(true));
         transaction(false, Modes { read_write, ..Modes::default() })
     } else if named("default_transaction_read_only") {
-        // This one a standby accepts.
         let read_write = value.boolean().map(|read_only| !read_only);
-        (Verdict::both(), Effect::SetTransaction { session: true, serializable: None, read_write })
+        transaction(true, Modes { read_write, ..Modes::default() })
     } else {
         (Verdict::both(), Effect::Set { name, local })
     };

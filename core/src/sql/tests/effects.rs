@@ -133,8 +133,17 @@ fn what_a_standby_refuses_to_set_goes_to_the_primary() {
         ],
     );
     does(Both, set(false, None, Some(false)), &["SET TRANSACTION READ ONLY", "SET transaction_read_only TO tr"]);
-    does(Both, set(true, None, Some(true)), &["SET default_transaction_read_only TO off"]);
-    does(Primary, set(true, None, Some(true)), &["SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE"]);
+    does(
+        Both,
+        set(true, None, Some(true)),
+        &["SET default_transaction_read_only TO off", "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE"],
+    );
+    does(
+        Primary,
+        Effect::None,
+        &["SET CONSTRAINTS ALL DEFERRED", "SET CONSTRAINTS a, other.b IMMEDIATE", "set constraints \"all\" deferred"],
+    );
+    does(Both, Effect::Set { name: name("constraints"), local: false }, &["SET constraints TO 1"]);
     does(Primary, set(false, None, None), &["SET TRANSACTION SNAPSHOT '1-1'"]);
 }
 
