@@ -103,6 +103,9 @@ impl Session {
 
     /// Finds out where a statement may go whose names decide it. True when an answer must come first.
     pub(super) fn look_up(&mut self, text: &[u8], uses: &Uses, summary: &mut Summary) -> bool {
+        if summary.begins && summary.route == Route::Both {
+            return self.ask_before_transaction();
+        }
         let read = Summary { route: Route::Either, writes: false, ..*summary };
         if !summary.open || self.ports[BALANCE].is_none() || self.choose(&read) != Target::BALANCE {
             return false;
@@ -144,6 +147,23 @@ impl Session {
         }
         self.inquiry.rounds = 0;
         false
+    }
+
+    /// Asks what the session's own temporary relations are while that can be asked: in the transaction that is about to
+    /// begin it cannot, and its reads would all be for the primary.
+    fn ask_before_transaction(&mut self) -> bool {
+        let idle = self.is_quiet() && self.transaction_status() == TransactionStatus::Idle;
+        let asked = core::mem::take(&mut self.inquiry.rounds) > 0;
+        if !self.inquiry.unsure || self.ports[BALANCE].is_none() || asked || !idle || self.is_in_batch() {
+            return false;
+        }
+        let question = Question { own_temporaries: true, ..Question::default() };
+        if !self.may_ask(self.port_for(&question)) {
+            return false;
+        }
+        self.inquiry.rounds = 1;
+        self.put_question(question);
+        true
     }
 
     /// The port that a question goes to.
@@ -205,12 +225,17 @@ impl Session {
         }
     }
 
-    /// The transaction is over: what it has changed is not known any more, and what could not be asked in it is asked.
-    pub(super) fn transaction_over(&mut self) {
+    /// What transactions that are over have changed is not known any more.
+    pub(super) fn tell_reshaped(&mut self) {
         if core::mem::take(&mut self.reshaped) {
             self.commons.catalog.borrow_mut().forget();
             self.report(Report::Reshaped);
         }
+    }
+
+    /// No transaction runs: what could not be asked in the last one is asked.
+    pub(super) fn transaction_over(&mut self) {
+        self.tell_reshaped();
         if let Some(question) = self.inquiry.later.take()
             && self.ports[BALANCE].as_ref().is_some_and(|balance| !balance.leaving)
         {

@@ -342,6 +342,10 @@ pub struct Session {
     broken_batch: Option<Box<Fault>>,
     /// The transaction has written: it stays on the main port.
     wrote: bool,
+    /// It stays there for what it is, and so do those that are chained to it.
+    pinned: bool,
+    /// A transaction is ending, and another begins at once.
+    chained: bool,
     /// What it has written, where that matters.
     written: Option<Box<Written>>,
     /// The session has written, and so have explicit transactions of it: what that means is the operator's to say.
@@ -418,6 +422,8 @@ impl Session {
             own_error: false,
             broken_batch: None,
             wrote: false,
+            pinned: false,
+            chained: false,
             written: None,
             has_written: false,
             delayed: false,
@@ -716,10 +722,7 @@ impl Session {
             build::error(&mut out, Severity::Fatal, fault);
             self.client.queue.push(out.into());
         }
-        if core::mem::take(&mut self.reshaped) {
-            self.commons.catalog.borrow_mut().forget();
-            self.report(Report::Reshaped);
-        }
+        self.tell_reshaped();
         self.showing = None;
         self.client.blocked = false;
         self.client.held = BytesMut::new();

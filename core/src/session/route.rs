@@ -2,7 +2,7 @@
 
 use super::decisions::Decision as Noted;
 use super::port::Target;
-use super::statements::{Naming, Summary};
+use super::statements::{Naming, Summary, UNJUDGED};
 use super::{BALANCE, MAIN, PORTS, Report, Session, SessionEvent};
 use crate::route::{self, Decision, Destination, Standing};
 use crate::sql::{self, Hazards};
@@ -20,7 +20,15 @@ impl Session {
 
     /// Where a statement goes now, and why.
     pub(super) fn decide(&self, summary: &Summary) -> Decision {
-        route::decide(&summary.statement(), &self.standing())
+        let (statement, standing) = (summary.statement(), self.standing());
+        if summary.open && summary.judged_at == UNJUDGED {
+            // Its names were not looked up if nothing that they mean would make a difference.
+            let read = route::decide(&route::Statement { route: sql::Route::Either, ..statement }, &standing);
+            if read.to == Destination::Primary {
+                return read;
+            }
+        }
+        route::decide(&statement, &standing)
     }
 
     fn standing(&self) -> Standing {
@@ -137,6 +145,8 @@ impl Session {
         self.has_written |= writes;
         self.block_has_written |= writes && self.transaction_status() != TransactionStatus::Idle;
         self.committing |= summary.commits;
+        self.chained |= summary.chains;
+        self.pinned |= summary.pins && target.has(MAIN);
         self.reshaped |= summary.hazards.contains(Hazards::RESHAPES);
         if target.has(MAIN) {
             self.note_temporaries(summary);
@@ -149,10 +159,11 @@ impl Session {
         // Names that are forgotten on the main port alone would be in the way on the other.
         let forgets_alone =
             target == Target::MAIN && matches!(self.afterwards.as_deref(), Some(Naming::DeallocatesAll));
-        if (summary.parts_ways || forgets_alone)
-            && let Some(balance) = &mut self.ports[BALANCE]
-        {
-            balance.leaving = true;
+        let controls = summary.hazards.contains(Hazards::CONTROLS_TRANSACTION);
+        if let Some(balance) = &mut self.ports[BALANCE] {
+            // A block that may be another one afterwards, or have lost a savepoint, on the main port alone.
+            let astray = controls && balance.link.status != TransactionStatus::Idle;
+            balance.leaving |= summary.parts_ways || forgets_alone || astray;
         }
     }
 }

@@ -85,11 +85,17 @@ impl Session {
             return self.align();
         }
         self.alone = false;
-        if self.transaction_status() == TransactionStatus::Idle {
-            self.wrote = false;
+        let idle = self.transaction_status() == TransactionStatus::Idle;
+        let chained = core::mem::take(&mut self.chained) && !idle;
+        if idle || chained {
+            self.pinned &= chained;
+            self.wrote = self.pinned;
             self.written = None;
             self.delayed = self.ports[BALANCE].as_ref().is_some_and(|port| self.view.is_lagging(port.node));
             self.statements.transaction_over();
+        }
+        if chained {
+            self.tell_reshaped();
         }
         if self.lost_reply {
             self.lost_reply = false;

@@ -26,8 +26,14 @@ pub(super) struct Summary {
     pub hazards: Hazards,
     /// It changes transaction or session state: what follows waits for its reply.
     pub stateful: bool,
+    /// It begins a transaction.
+    pub begins: bool,
     /// It ends a transaction; if its reply is lost, nobody knows how.
     pub commits: bool,
+    /// It ends a transaction, and begins another of the same kind.
+    pub chains: bool,
+    /// It makes the running transaction one that a standby cannot run: it is the primary's to its end.
+    pub pins: bool,
     /// pgconvoy answers it itself.
     pub local: Option<Local>,
     /// It changes the session where only this node sees it: from then on, only the main port knows the session.
@@ -66,7 +72,10 @@ impl Summary {
         writes: true,
         hazards: Hazards::CHANGES_STATE_UNSEEN,
         stateful: true,
+        begins: false,
         commits: false,
+        chains: false,
+        pins: false,
         local: None,
         parts_ways: true,
         open: false,
@@ -95,7 +104,6 @@ impl Summary {
         let hazards = analysis.hazards;
         let set_apart = matches!(effect, Effect::Set { .. } | Effect::SetTransaction { session: true, .. })
             && analysis.route == Route::Primary;
-        // A transaction that a standby cannot run is the primary's to its end.
         let pins = matches!(effect, Effect::SetTransaction { session: false, .. }) && analysis.route == Route::Primary;
         Self {
             route: if primary_only { Route::Primary } else { analysis.route },
@@ -103,7 +111,10 @@ impl Summary {
             writes: analysis.writes || pins,
             hazards,
             stateful: !matches!(effect, Effect::None) || (analysis.count == Count::Many && !analysis.open),
+            begins: matches!(effect, Effect::Begin { .. }),
             commits: matches!(effect, Effect::Commit { .. } | Effect::PrepareTransaction | Effect::CommitPrepared),
+            chains: matches!(effect, Effect::Commit { chain: true } | Effect::Rollback { chain: true }),
+            pins,
             local,
             parts_ways: set_apart || hazards.contains(Hazards::CHANGES_STATE_UNSEEN),
             open: analysis.open,

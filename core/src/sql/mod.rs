@@ -592,8 +592,8 @@ impl Effect<'_> {
             | Effect::RollbackTo { .. }
             | Effect::PrepareTransaction
             | Effect::CommitPrepared
-            | Effect::RollbackPrepared
-            | Effect::SetTransaction { .. } => Hazards::CONTROLS_TRANSACTION.union(Hazards::CHANGES_STATE_UNSEEN),
+            | Effect::RollbackPrepared => Hazards::CONTROLS_TRANSACTION,
+            Effect::SetTransaction { .. } => Hazards::CONTROLS_TRANSACTION.union(Hazards::CHANGES_STATE_UNSEEN),
             Effect::Set { .. }
             | Effect::SetConfig
             | Effect::Reset { .. }

@@ -77,6 +77,25 @@ fn within_a_transaction_it_is_asked_afterwards() {
 }
 
 #[test]
+fn what_may_have_made_a_temporary_table_is_asked_about_before_a_transaction_begins() {
+    for (made, to) in [("", ("", "Q")), ("t|t", ("Q", ""))] {
+        let mut stage = Stage::paired();
+        stage.client(&query("SELECT f(1)"));
+        stage.node(PRIMARY, &answer(&["f|0|public|true|"]));
+        stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'I')].concat());
+        assert_eq!(stage.sent(PRIMARY), "QQ", "a question, and the call");
+        stage.client(&query("BEGIN"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "another question");
+        stage.node(PRIMARY, &answer(&[made]));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "Q".into()));
+        stage.node(PRIMARY, &[complete("BEGIN"), ready(b'T')].concat());
+        stage.node(STANDBY, &[complete("BEGIN"), ready(b'T')].concat());
+        stage.client(&query("TABLE t"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{made}");
+    }
+}
+
+#[test]
 fn a_batch_that_has_begun_is_not_interrupted() {
     let mut stage = ignorant();
     stage.client(&parse("p", "TABLE t"));

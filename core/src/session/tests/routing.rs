@@ -100,6 +100,76 @@ fn a_transaction_that_becomes_serializable_or_keeps_a_snapshot_is_the_primarys()
 }
 
 #[test]
+fn a_chained_transaction_has_not_written_yet() {
+    let chained = |first: &str, end: &str| {
+        let mut stage = Stage::paired();
+        stage.begin();
+        stage.client(&query(first));
+        stage.node(PRIMARY, &[complete(first), ready(b'T')].concat());
+        stage.client(&query(end));
+        stage.node(PRIMARY, &[complete(end), ready(b'T')].concat());
+        stage.node(STANDBY, &[complete(end), ready(b'T')].concat());
+        stage.sent(PRIMARY);
+        stage.sent(STANDBY);
+        stage.client(&query("SELECT 1"));
+        (stage.sent(PRIMARY), stage.sent(STANDBY))
+    };
+    for end in ["COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "END AND CHAIN"] {
+        assert_eq!(chained("DELETE FROM t", end), ("".into(), "Q".into()), "{end}");
+        // It is of the same kind, though.
+        assert_eq!(chained("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", end), ("Q".into(), "".into()), "{end}");
+    }
+    assert_eq!(chained("DELETE FROM t", "SAVEPOINT s"), ("Q".into(), "".into()));
+}
+
+#[test]
+fn what_a_chained_transaction_follows_is_forgotten_at_once() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    let age = stage.session.commons.catalog.borrow().age();
+    stage.client(&query("DROP TABLE t"));
+    stage.node(PRIMARY, &[complete("DROP TABLE"), ready(b'T')].concat());
+    assert_eq!(stage.session.commons.catalog.borrow().age(), age);
+    stage.client(&query("COMMIT AND CHAIN"));
+    stage.node(PRIMARY, &[complete("COMMIT"), ready(b'T')].concat());
+    stage.node(STANDBY, &[complete("COMMIT"), ready(b'T')].concat());
+    assert_eq!(stage.session.commons.catalog.borrow().age(), age + 1);
+}
+
+#[test]
+fn a_text_of_a_whole_transaction_leaves_the_nodes_in_step_unless_they_share_one() {
+    let mut stage = Stage::paired();
+    stage.client(&query("BEGIN; DELETE FROM t; COMMIT"));
+    stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
+    stage.client(&query("BEGIN; DELETE FROM t"));
+    stage.node(PRIMARY, &[complete("DELETE 1"), ready(b'T')].concat());
+    stage.client(&query("COMMIT"));
+    stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
+    assert_eq!((stage.sent(STANDBY), stage.released.as_slice()), ("".into(), &[][..]));
+    stage.client(&query("SELECT 1"));
+    assert_eq!(stage.sent(STANDBY), "Q");
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'I')].concat());
+    stage.heard();
+    stage.begin();
+    // The standby would stay in the first of two transactions.
+    stage.client(&query("COMMIT; BEGIN"));
+    stage.node(PRIMARY, &[complete("COMMIT"), complete("BEGIN"), ready(b'T')].concat());
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(STANDBY), stage.released.as_slice()), ("".into(), &[STANDBY][..]));
+}
+
+#[test]
+fn a_statement_that_is_not_looked_up_is_decided_by_what_comes_before_its_names() {
+    let mut stage = Stage::paired();
+    stage.client(&query("BEGIN ISOLATION LEVEL SERIALIZABLE"));
+    stage.node(PRIMARY, &[complete("BEGIN"), ready(b'T')].concat());
+    stage.client(&query("SELECT f(1)"));
+    let decisions = stage.session.commons.decisions.borrow();
+    let rules: Vec<crate::route::Rule> = decisions.iter().map(|decision| decision.rule).collect();
+    assert_eq!(rules, [crate::route::Rule::Class, crate::route::Rule::Apart]);
+}
+
+#[test]
 fn what_a_standby_cannot_do_at_all_is_asked_of_it_once() {
     for code in ["0A000", "25006"] {
         let mut stage = Stage::paired();
