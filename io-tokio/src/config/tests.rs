@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use pgconvoy_core::rng::Rng;
+
 use super::*;
 
 const BACKEND: &str = "backend_hostname0 = 'db0'\nbackend_port0 = 5432\nbackend_weight0 = 1\n";
@@ -387,6 +389,66 @@ fn a_line_that_may_hold_a_secret_is_named_and_not_shown() {
         assert!(said.iter().all(|said| !said.contains("hunter2") && !said.contains("hun'ter2")), "{said:#?}");
         assert!(said.iter().any(|said| said.contains(&format!("{file}:2"))), "{said:#?}");
     }
+}
+
+/// Both samples with everything switched on, damaged at random: what comes of them is a configuration or findings that
+/// can be shown.
+#[test]
+fn whatever_stands_in_a_file_is_read_or_refused() {
+    const PIECES: [&str; 16] = [
+        "'",
+        "\"",
+        "=",
+        "#",
+        "\n",
+        "\r",
+        "\\",
+        "[",
+        "]",
+        "[[",
+        "\u{fffd}",
+        "größe",
+        "\0",
+        "9999999999999999999",
+        "-1",
+        "include = 'x'\n",
+    ];
+    let is_setting = |rest: &&str| rest.starts_with(|first: char| first.is_ascii_lowercase());
+    let line = |line: &str| line.strip_prefix('#').filter(is_setting).unwrap_or(line).to_owned() + "\n";
+    let switched_on = |sample: String| sample.lines().map(line).collect::<String>();
+    let samples = [("p.conf", switched_on(manual::pgpool_conf())), ("p.toml", switched_on(manual::toml()))];
+    let mut rng = Rng::new(7);
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..300 {
+        for (file, sample) in &samples {
+            let mut text = sample.clone();
+            for _ in 0..=rng.below(4) {
+                let mut at = rng.below(text.len() as u64 + 1) as usize;
+                while !text.is_char_boundary(at) {
+                    at -= 1;
+                }
+                match rng.below(4) {
+                    0 => text.truncate(at),
+                    1 => text.replace_range(at..at + text[at..].chars().next().map_or(0, char::len_utf8), ""),
+                    _ => text.insert_str(at, PIECES[rng.below(PIECES.len() as u64) as usize]),
+                }
+            }
+            match Config::parse(Path::new(file), text) {
+                Ok(loaded) => {
+                    taken += 1;
+                    loaded.config.policy().expect("a configuration that was taken has a policy");
+                }
+                Err(findings) => {
+                    refused += 1;
+                    assert!(findings.iter().any(|finding| finding.severity == Severity::Error));
+                    assert!(
+                        findings.iter().all(|finding| !finding.render().is_empty() && !finding.to_string().is_empty())
+                    );
+                }
+            }
+        }
+    }
+    assert!(taken > 20 && refused > 20, "{taken} taken, {refused} refused");
 }
 
 #[test]
