@@ -126,7 +126,9 @@ impl Session {
         }
         if judgement == Judgement::Unknown {
             let may_ask = self.may_ask(self.port_for(&question));
-            if self.inquiry.rounds < CATALOG_ROUNDS && may_ask && !self.is_in_batch() && !self.in_copy() {
+            // What pgconvoy itself has answered of a batch is nothing to a server.
+            let in_batch = self.ports.iter().flatten().any(|port| port.unsynced);
+            if self.inquiry.rounds < CATALOG_ROUNDS && may_ask && !in_batch && !self.in_copy() {
                 if !self.is_quiet() {
                     return true;
                 }

@@ -390,9 +390,9 @@ fn copied_table(cursor: &mut Cursor<'_>) -> Option<(Verdict, Token)> {
 fn explain<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
     let word = cursor.token();
     if is_word(cursor, "route") {
-        // With the comment that may stand in front of the statement.
-        let start = word.range().end;
-        let text = &cursor.text()[start..end_of(cursor).max(start)];
+        // To the end, with the comments around the statement: as a client would send it.
+        let text = cursor.text()[word.range().end..].trim_ascii_start();
+        end_of(cursor);
         return Some((Verdict::primary(Reason::ForProxy, false), Effect::ExplainRoute { text }));
     }
     if cursor.kind() == Kind::Open && !query::starts_query(cursor.peek()) {

@@ -159,6 +159,17 @@ fn a_route_is_explained_as_it_would_be_taken() {
 }
 
 #[test]
+fn a_route_is_explained_in_the_extended_protocol_as_in_the_simple_one() {
+    let mut stage = ignorant();
+    stage.client(&[parse("", "EXPLAIN ROUTE TABLE t"), bind("", ""), execute(""), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY).as_str(), stage.heard().as_str()), ("Q", "12"), "the question");
+    stage.node(PRIMARY, &answer(&["w|false", "r|0|public|r|false|"]));
+    let text = String::from_utf8_lossy(&stage.heard_bytes()).into_owned();
+    assert!(text.contains("balanced"), "{text}");
+    assert_eq!((stage.sent(PRIMARY).as_str(), stage.sent(STANDBY).as_str()), ("S", ""));
+}
+
+#[test]
 fn temporary_tables_are_read_where_they_are() {
     let mut stage = Stage::paired();
     stage.client(&query("CREATE TEMP TABLE x (a int)"));

@@ -2,6 +2,7 @@
 
 use super::super::{Name, PoolReport, Verb};
 use super::*;
+use alloc::format;
 
 fn name(text: &str) -> Name<'_> {
     Name::new(text.as_bytes())
@@ -291,6 +292,11 @@ fn commands_for_the_proxy() {
     does(Route::Primary, Effect::PgpoolCommand { text: b"SET a TO 'b'" }, &["pgpool /**/ SET a TO 'b'"]);
     all(Route::Primary, true, Reason::NotUnderstood, &["PGPOOL", "PGPOOL DROP"]);
     assert!(!read("SHOW pool_nodes").writes);
+    // Just as a client would send it, for a pattern must match the whole.
+    for text in ["SELECT 1", "/* c */ DELETE FROM t;  -- d", ""] {
+        let explained = format!("explain ROUTE\n {text}");
+        assert_eq!(read(&explained).effect, Effect::ExplainRoute { text: text.as_bytes() });
+    }
 }
 
 #[test]
