@@ -4,7 +4,7 @@
 //! - [`tag`], [`frame`]: how requests are told apart, and messages in a stream.
 //! - [`fakepg`]: a model of a PostgreSQL server.
 //! - [`client`]: model clients, and what they may be answered.
-//! - [`plan`]: what happens in one run, drawn from one seed.
+//! - [`plan`], [`wishes`]: what happens in one run, drawn from one seed, and what its operator wants.
 //! - [`world`]: all of it together, and the referee.
 //! - [`turmoil_host`]: the real I/O layer on a simulated network.
 //! - [`shrink`]: a failing run with fewer faults.
@@ -16,4 +16,5 @@ pub mod plan;
 pub mod shrink;
 pub mod tag;
 pub mod turmoil_host;
+pub mod wishes;
 pub mod world;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pgconvoy_core::route::Rule;
 use pgconvoy_sim::plan::{Plan, Scenario, Topology};
 use pgconvoy_sim::shrink::shrink;
 use pgconvoy_sim::turmoil_host;
@@ -25,6 +26,8 @@ enum Task {
     Run(Run),
     /// Runs one seed or scenario and prints what happens.
     Replay(Replay),
+    /// Has clients ask where statements would go, and compares that with where they arrive.
+    Explain(Explain),
     /// Plants each bug and tells which seed catches it.
     Mutants {
         /// Seeds that each bug is given.
@@ -59,6 +62,16 @@ struct Run {
 }
 
 #[derive(Args)]
+struct Explain {
+    /// How many statements.
+    #[arg(long, default_value_t = 10_000)]
+    statements: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+}
+
+#[derive(Args)]
 struct Replay {
     /// The seed.
     #[arg(long, required_unless_present = "scenario")]
@@ -72,6 +85,9 @@ struct Replay {
     /// What is run.
     #[arg(long, value_enum, default_value_t = Layer::L1)]
     layer: Layer,
+    /// It is a seed of `explain`.
+    #[arg(long)]
+    explain: bool,
     /// Prints only how it ends.
     #[arg(long)]
     quiet: bool,
@@ -117,6 +133,7 @@ impl Between {
 fn main() -> anyhow::Result<()> {
     match Command::parse().task {
         Task::Run(run) => run_seeds(&run),
+        Task::Explain(explain) => explain_routes(&explain),
         Task::Replay(replay) => replay_one(&replay),
         Task::Mutants { seeds } => run_mutants(seeds),
     }
@@ -174,6 +191,45 @@ fn report_failure(plan: &Plan, layer: Layer) -> anyhow::Result<()> {
     bail!("seed {seed} failed")
 }
 
+/// The rules of which each must have decided some of the statements, or too little was tried. One is left out: a node
+/// that is out of step is let go before anything can be asked.
+const RULES: [Rule; 9] = [
+    Rule::OneNode,
+    Rule::Class,
+    Rule::Apart,
+    Rule::State,
+    Rule::Written,
+    Rule::Comment,
+    Rule::Failed,
+    Rule::Delay,
+    Rule::Balanced,
+];
+
+fn explain_routes(explain: &Explain) -> anyhow::Result<()> {
+    let mut by_rule: BTreeMap<String, u64> = BTreeMap::new();
+    let mut seed = explain.start;
+    while by_rule.values().sum::<u64>() < explain.statements {
+        let plan = Plan::explaining(seed);
+        let outcome = World::new(plan.clone(), false).run();
+        if let Some(failure) = outcome.failure {
+            println!("{plan:?}replay: cargo run --release -p pgconvoy-sim -- replay --explain --seed {seed}");
+            bail!("seed {seed} failed at {:.6} ms: {}", failure.at.0 as f64 / 1e6, failure.what);
+        }
+        for (rule, count) in outcome.explained {
+            *by_rule.entry(rule).or_default() += count;
+        }
+        seed += 1;
+    }
+    let statements: u64 = by_rule.values().sum();
+    println!("{statements} statements went where EXPLAIN ROUTE had said, in {} seeds", seed - explain.start);
+    for rule in Rule::ALL {
+        println!("{:>10}  {}", by_rule.get(rule.code()).copied().unwrap_or(0), rule.code());
+    }
+    let missed = RULES.iter().find(|rule| !by_rule.contains_key(rule.code()));
+    anyhow::ensure!(missed.is_none(), "no statement was decided by {missed:?}");
+    Ok(())
+}
+
 fn run_mutants(seeds: u64) -> anyhow::Result<()> {
     let mut missed = 0;
     for mutant in Mutant::ALL {
@@ -197,6 +253,7 @@ fn replay_one(replay: &Replay) -> anyhow::Result<()> {
             let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             text.parse::<Scenario>()?.plan()
         }
+        (None, Some(seed)) if replay.explain => Plan::explaining(seed),
         (None, Some(seed)) => Plan::swarm(seed, replay.topology.topology()),
         (None, None) => bail!("a seed or a scenario is needed"),
     };

@@ -2,6 +2,7 @@
 
 use crate::client::workload::{Ending, Workload};
 use crate::fakepg::Authentication;
+use crate::wishes::Wishes;
 use crate::world::net::Weather;
 use pgconvoy_core::auth::Secret;
 use pgconvoy_core::rng::Rng;
@@ -32,6 +33,8 @@ pub enum Concern {
     Mutant,
     /// How often servers are looked at, and how far standbys may be behind.
     Delay,
+    /// What the operator wants of routing.
+    Wishes,
 }
 
 /// What stands between clients and servers.
@@ -103,6 +106,17 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The server that it is about.
+    fn node(self) -> Option<u8> {
+        match self {
+            Self::HoldNode { node, .. }
+            | Self::Crash { node, .. }
+            | Self::ProcessCrash { node, .. }
+            | Self::RefuseLogins { node, .. } => Some(node),
+            Self::Cut { .. } | Self::Hold { .. } | Self::Terminate { .. } | Self::Inject { .. } => None,
+        }
+    }
+
     /// True when a client's session may end or fail because of it.
     pub fn disrupts(self) -> bool {
         !matches!(self, Self::Hold { .. } | Self::HoldNode { .. } | Self::Inject { .. })
@@ -155,6 +169,10 @@ pub struct Plan {
     pub check_period: Duration,
     /// How many bytes a standby may be behind to be read from; 0 for any number.
     pub delay_threshold: u64,
+    /// What the operator wants of routing.
+    pub wishes: Wishes,
+    /// Clients mostly ask where statements would go, and send them there.
+    pub explains: bool,
     /// What goes wrong, in the order of time.
     pub faults: Vec<Planned>,
 }
@@ -190,6 +208,8 @@ impl Plan {
             load_balance: rng.chance(3, 4),
             check_period: Duration::from_secs(5),
             delay_threshold: 0,
+            wishes: Wishes::default(),
+            explains: false,
             faults: Vec::new(),
         };
         // A link for each session that may be served, or sessions that hold one link would wait for others'.
@@ -202,6 +222,36 @@ impl Plan {
             plan.delay_threshold = draw(&mut rng, &[0, 1, 100, 1_000]);
         }
         plan.draw_faults(root.fork(Concern::Faults as u64));
+        if topology == Topology::Proxy {
+            plan.wishes = Wishes::draw(&mut root.fork(Concern::Wishes as u64), nodes);
+        }
+        plan
+    }
+
+    /// A run of clients, most of them alone, that mostly ask where statements would go and then send them.
+    pub fn explaining(seed: u64) -> Self {
+        let mut plan = Self { explains: true, ..Self::swarm(seed, Topology::Proxy) };
+        let mut rng = plan.rng(Concern::Wishes).fork(1);
+        plan.nodes = [1, 2, 2, 2, 3, 3, 3, 3][rng.below(8) as usize];
+        plan.faults.retain(|planned| !matches!(planned.fault.node(), Some(node) if node >= plan.nodes));
+        plan.wishes = Wishes::draw(&mut rng, plan.nodes);
+        if rng.chance(2, 3) {
+            // Sessions that read from the primary have little to tell.
+            plan.wishes.weights = (0..plan.nodes).map(|node| 1000 * u64::from(node > 0)).collect();
+            plan.wishes.by_user = "";
+            plan.wishes.by_database = "";
+        }
+        plan.load_balance = rng.chance(15, 16);
+        if rng.chance(5, 6) {
+            plan.slots = 1;
+        }
+        if rng.chance(1, 3) {
+            plan.delay_threshold = 1;
+            plan.lag = Duration::from_millis(20 + rng.below(200));
+            plan.check_period = plan.check_period.min(Duration::from_millis(300));
+        }
+        // In the first one, nobody knows the servers yet.
+        plan.sessions += 4;
         plan
     }
 
@@ -219,9 +269,15 @@ impl Plan {
     pub fn draw_workload(&self, rng: &mut Rng) -> Workload {
         let user = draw(rng, &["alice", "alice", "bob"]);
         let mut workload = Workload::draw(rng, user, &self.password, self.authentication != Authentication::Trust);
-        if self.topology == Topology::Direct && workload.ending == Ending::Stop {
-            // The model servers wait for ever.
-            workload.ending = Ending::Terminate;
+        if self.explains {
+            workload.ask_for_routes();
+        }
+        if self.topology == Topology::Direct {
+            workload.ask_for_no_routes();
+            if workload.ending == Ending::Stop {
+                // The model servers wait for ever.
+                workload.ending = Ending::Terminate;
+            }
         }
         workload
     }
@@ -268,7 +324,7 @@ impl fmt::Debug for Plan {
         writeln!(
             f,
             "  {} clients x {} sessions in {:?}; {} places, {} links, life {:?}, uses {}, balance {}, checks each {:?}, \
-             delay threshold {}",
+             delay threshold {}\n  {:?}",
             self.slots,
             self.sessions,
             self.duration,
@@ -278,7 +334,8 @@ impl fmt::Debug for Plan {
             self.max_uses,
             self.load_balance,
             self.check_period,
-            self.delay_threshold
+            self.delay_threshold,
+            self.wishes
         )?;
         self.faults.iter().try_for_each(|planned| writeln!(f, "  {planned}"))
     }

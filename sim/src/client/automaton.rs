@@ -7,7 +7,7 @@ use super::ledger::{Ledger, Write};
 use crate::frame::cstr;
 use crate::tag::{Tag, number};
 use crate::world::mark::Mark;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Where a client stands in a transaction block, from what it has been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,8 @@ pub enum Outcome {
     CopyIn { first: u32, lines: u32, end: CopyEnd, style: CopyStyle },
     /// Rows 1..=to as CopyData.
     CopyOut { to: u32 },
+    /// What pgconvoy says of a statement's route.
+    Explained,
 }
 
 /// What one statement is owed.
@@ -244,8 +246,21 @@ pub struct Automaton {
     skipping: bool,
     /// True once LISTEN was sent.
     pub listening: bool,
+    /// What pgconvoy has said of a route.
+    pub explained: Option<Explanation>,
     /// Interesting things that have happened since the last look.
     pub marks: Vec<Mark>,
+}
+
+/// What `EXPLAIN ROUTE` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The servers that the statement would go to.
+    pub nodes: BTreeSet<u8>,
+    /// The rule that decides.
+    pub rule: String,
+    /// In words.
+    pub reason: String,
 }
 
 impl Automaton {
@@ -261,6 +276,7 @@ impl Automaton {
             copying: false,
             skipping: false,
             listening: false,
+            explained: None,
             marks: Vec::new(),
         }
     }
@@ -415,6 +431,18 @@ impl Automaton {
                 check_command("COPY", Some((to, to)), body)?;
                 self.completed(answer, 0);
             }
+            (Outcome::Explained, b'T') if answer.simple && !self.described => {
+                check_columns(columns(&answer.outcome), body)?;
+                self.described = true;
+            }
+            (Outcome::Explained, b'D') if self.described == answer.simple && self.rows == 0 => {
+                self.explained = Some(explanation(body)?);
+                self.rows += 1;
+            }
+            (Outcome::Explained, b'C') if self.rows == 1 => {
+                check_command("SELECT", Some((1, 1)), body)?;
+                self.completed(answer, 1);
+            }
             _ => return Err(unexpected()),
         }
         Ok(Reaction::None)
@@ -427,7 +455,7 @@ impl Automaton {
 
     fn barred(&self, answer: &Answer) -> bool {
         !matches!(answer.effect, Effect::Commit | Effect::Rollback | Effect::RollbackTo)
-            && answer.outcome != Outcome::Empty
+            && !matches!(answer.outcome, Outcome::Empty | Outcome::Explained)
     }
 
     fn completed(&mut self, answer: Answer, count: u32) {
@@ -600,6 +628,16 @@ impl<'a> Iterator for Columns<'a> {
     }
 }
 
+/// Reads the row that answers `EXPLAIN ROUTE`.
+fn explanation(body: &[u8]) -> Result<Explanation, String> {
+    let mut values = Columns(body.get(2..).unwrap_or_default()).map(String::from_utf8_lossy);
+    let mut value = || values.next().map(String::from).ok_or("a row without a column");
+    let (nodes, _class, rule, reason) = (value()?, value()?, value()?, value()?);
+    let nodes = nodes.split(", ").map(str::parse).collect::<Result<_, _>>();
+    let nodes = nodes.map_err(|_| format!("no servers are named in {:?}", String::from_utf8_lossy(body)))?;
+    Ok(Explanation { nodes, rule, reason })
+}
+
 /// A field of an ErrorResponse or NoticeResponse.
 pub fn field(mut body: &[u8], kind: u8) -> Option<&[u8]> {
     while let Some((&found, rest)) = body.split_first() {
@@ -616,6 +654,7 @@ pub fn field(mut body: &[u8], kind: u8) -> Option<&[u8]> {
 pub fn columns(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Rows { second: Second::None, .. } | Outcome::MaybeRow { second: Second::None, .. } => 1,
+        Outcome::Explained => 6,
         _ => 2,
     }
 }

@@ -103,7 +103,8 @@ impl Client {
     pub(super) fn extended_statement(&mut self, text: &str, answer: Answer) {
         let Answer { request, outcome, fails, .. } = answer;
         self.parse(request, "", text, fails.filter(|code| code == b"42601"));
-        let described = self.rng.below(4);
+        // The model servers do not know beforehand what EXECUTE returns.
+        let described = if text.starts_with("EXECUTE") { u64::MAX } else { self.rng.below(4) };
         let columns = has_rows(&outcome).then(|| columns(&outcome));
         if described == 0 {
             self.describe(b'S', "", 0, columns, None);
@@ -117,7 +118,7 @@ impl Client {
 }
 
 fn has_rows(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Rows { .. } | Outcome::MaybeRow { .. })
+    matches!(outcome, Outcome::Rows { .. } | Outcome::MaybeRow { .. } | Outcome::Explained)
 }
 
 fn put_named(out: &mut BytesMut, kind: u8, name: &str) {

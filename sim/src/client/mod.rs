@@ -1,6 +1,6 @@
 //! Model clients: what they ask, and whether what they are answered is right.
 //!
-//! Where to read, in order: [`Client`] (login, timing, the end), `request` with `names` and `copy` (what is asked),
+//! Where to read, in order: [`Client`] (login, timing, the end), `request` with `names`, `copy` and `route` (what is asked),
 //! `messages` (in which words), `automaton` (what may be answered), `ledger` (what must be stored), [`workload`] (how
 //! often what).
 
@@ -11,9 +11,10 @@ mod login;
 mod messages;
 mod names;
 mod request;
+mod route;
 pub mod workload;
 
-pub use automaton::Moment;
+pub use automaton::{Explanation, Moment};
 
 use crate::frame;
 use crate::tag::Tag;
@@ -54,6 +55,12 @@ pub enum ClientEvent {
         /// The value that it must have.
         value: Option<Tag>,
     },
+    /// It asks where the request of this tag would go.
+    Asked(Tag),
+    /// It has been told where the request of this tag will go, and sends it.
+    Explained(Tag, Explanation),
+    /// The request of this tag has been answered, and no fault had a hand in it.
+    Followed(Tag),
     /// An answer was wrong.
     Violation(String),
     /// The connection is to be closed once everything is written.
@@ -105,6 +112,7 @@ pub struct Client {
 impl Client {
     /// A client that is about to connect. `stale_key` belongs to a session that has ended.
     pub fn new(number: u32, workload: Workload, stale_key: Option<CancelKey>, mut rng: Rng) -> Self {
+        let memory = Memory::new(&rng);
         let login = Box::new(Login::new(&workload, rng.next_u64()));
         Self {
             number,
@@ -113,7 +121,7 @@ impl Client {
             input: BytesMut::new(),
             out: BytesMut::new(),
             automaton: Automaton::new(number),
-            memory: Memory::default(),
+            memory,
             events: VecDeque::new(),
             sent: Vec::new(),
             last_request_at: 0,

@@ -185,6 +185,14 @@ impl Client {
         course.step(fails);
     }
 
+    /// A statement of SQL about names, for a request of its own.
+    pub(super) fn draw_named(&mut self, request: u32) -> (String, Answer) {
+        let mut course = self.course();
+        let drawn = self.sql(request, &mut course);
+        self.memory.names.pending = Some((request, course.slots));
+        drawn
+    }
+
     /// A statement of SQL about names.
     fn sql(&mut self, request: u32, course: &mut Course) -> (String, Answer) {
         let tag = self.tag(request);

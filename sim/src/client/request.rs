@@ -4,8 +4,11 @@ use super::Client;
 use super::automaton::{Answer, Block, Effect, End, Expect, First, Outcome, Second};
 use super::ledger::Write as RowWrite;
 use super::names::Names;
+use super::route::Routes;
 use crate::tag::Tag;
 use bytes::BufMut;
+use pgconvoy_core::rng::Rng;
+use pgconvoy_statements::Generator;
 
 /// The kinds of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +62,13 @@ pub enum Kind {
     Sleep,
     /// Leaves something behind in the session.
     Mess,
+    /// Asks where a statement would go, and sends it.
+    Explain,
 }
 
 impl Kind {
     /// How many kinds there are.
-    pub const COUNT: usize = 24;
+    pub const COUNT: usize = 25;
     /// All kinds, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Select,
@@ -90,6 +95,7 @@ impl Kind {
         Self::Show,
         Self::Sleep,
         Self::Mess,
+        Self::Explain,
     ];
 
     /// True for those that are sent only when nothing is owed, because what they may say depends on the answers before.
@@ -105,12 +111,13 @@ impl Kind {
                 | Self::Show
                 | Self::Block
                 | Self::Burst
+                | Self::Explain
         )
     }
 }
 
 /// What a client must remember between requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
     /// An error that was not asked for has come since the last answered request.
     pub failed: bool,
@@ -128,10 +135,31 @@ pub struct Memory {
     /// The copy of this request is to be ended by Sync.
     pub unsynced_copy: Option<u32>,
     pub exclusive: bool,
+    /// What is asked about routes.
+    pub routes: Routes,
     keys: u32,
 }
 
 impl Memory {
+    /// Of a session that has not asked for anything yet.
+    pub fn new(rng: &Rng) -> Self {
+        let generator = Generator::new(rng.fork(Kind::Explain as u64).next_u64(), false);
+        Self {
+            failed: false,
+            names: Names::default(),
+            savepoint: None,
+            portal: None,
+            work_mem: None,
+            work_mem_known: None,
+            touched_settings: false,
+            after_flush: None,
+            unsynced_copy: None,
+            exclusive: false,
+            routes: Routes::new(generator),
+            keys: 0,
+        }
+    }
+
     /// True while a request is under way behind which none may be sent.
     pub fn is_exclusive(&self) -> bool {
         self.exclusive
@@ -165,6 +193,7 @@ impl Client {
             Kind::Function => self.function(request),
             Kind::Notify | Kind::Sleep | Kind::Mess => self.various(kind, request),
             Kind::Set | Kind::Show => self.settings(kind, request),
+            Kind::Explain => self.explain(request),
         }
     }
 
@@ -180,7 +209,8 @@ impl Client {
             ticket -= u64::from(weight);
         }
         // The session's first message names its client, and what needs quiet gets it.
-        let first = self.requests_made == 1 && matches!(drawn, Kind::Function | Kind::Prepared | Kind::Named);
+        let anonymous = matches!(drawn, Kind::Function | Kind::Prepared | Kind::Named | Kind::Explain);
+        let first = self.requests_made == 1 && anonymous;
         if first || (drawn.needs_quiet() && !self.automaton.is_idle()) { Kind::Select } else { drawn }
     }
 
@@ -262,7 +292,7 @@ impl Client {
         self.either_statement(text, Answer::new(request, Outcome::Done(text, None)).effect(effect));
     }
 
-    fn next_request(&mut self) -> u32 {
+    pub(super) fn next_request(&mut self) -> u32 {
         self.requests_made += 1;
         self.requests_made - 1
     }
@@ -290,14 +320,14 @@ impl Client {
     }
 
     fn read_or_write(&mut self, kind: Kind, request: u32) {
-        if kind == Kind::Read {
-            let (tag, key) = (self.tag(request), self.any_key());
-            let text = format!("SELECT '{tag}', v FROM kv WHERE k = {key}");
-            let outcome = Outcome::MaybeRow { command: "SELECT", second: Second::Own };
-            return self.either_statement(&text, Answer::new(request, outcome));
-        }
-        let (text, answer) = self.draw_write(request);
+        let (text, answer) = if kind == Kind::Read { self.draw_read(request) } else { self.draw_write(request) };
         self.either_statement(&text, answer);
+    }
+
+    pub(super) fn draw_read(&mut self, request: u32) -> (String, Answer) {
+        let (tag, key) = (self.tag(request), self.any_key());
+        let outcome = Outcome::MaybeRow { command: "SELECT", second: Second::Own };
+        (format!("SELECT '{tag}', v FROM kv WHERE k = {key}"), Answer::new(request, outcome))
     }
 
     pub(super) fn draw_write(&mut self, request: u32) -> (String, Answer) {
@@ -325,6 +355,11 @@ impl Client {
     }
 
     fn block(&mut self, request: u32) {
+        let (text, answer) = self.draw_block(request);
+        self.either_statement(text, answer);
+    }
+
+    pub(super) fn draw_block(&mut self, request: u32) -> (&'static str, Answer) {
         let (text, effect) = match (self.automaton.block(), self.rng.below(6)) {
             (Block::Outside, 0) => ("BEGIN ISOLATION LEVEL SERIALIZABLE", Effect::Begin),
             (Block::Outside, 1) => ("BEGIN READ WRITE", Effect::Begin),
@@ -344,7 +379,7 @@ impl Client {
             (Effect::Rollback | Effect::RollbackTo, _) => "ROLLBACK",
             (Effect::Savepoint | Effect::None, _) => "SAVEPOINT",
         };
-        self.either_statement(text, Answer::new(request, Outcome::Done(command, None)).effect(effect));
+        (text, Answer::new(request, Outcome::Done(command, None)).effect(effect))
     }
 
     fn batch(&mut self, kind: Kind, request: u32) {
@@ -445,13 +480,18 @@ impl Client {
     }
 
     fn fails(&mut self, request: u32) {
+        let (text, answer) = self.draw_failure(request);
+        self.either_statement(&text, answer);
+    }
+
+    pub(super) fn draw_failure(&mut self, request: u32) -> (String, Answer) {
         let tag = self.tag(request);
         let (text, code) = match self.rng.below(3) {
             0 => (format!("SELECT FROM WHERE '{tag}'"), *b"42601"),
             1 => (format!("SELECT '{tag}', raise('40001')"), *b"40001"),
             _ => (format!("SELECT '{tag}', raise('22012')"), *b"22012"),
         };
-        self.either_statement(&text, Answer::new(request, one_of_two()).fails(code));
+        (text, Answer::new(request, one_of_two()).fails(code))
     }
 
     fn function(&mut self, request: u32) {
@@ -464,6 +504,11 @@ impl Client {
     }
 
     fn various(&mut self, kind: Kind, request: u32) {
+        let (text, answer) = self.draw_various(kind, request);
+        self.simple_statement(&text, answer);
+    }
+
+    pub(super) fn draw_various(&mut self, kind: Kind, request: u32) -> (String, Answer) {
         let tag = self.tag(request);
         let void =
             Outcome::Rows { command: "SELECT", first: First::Tag, second: Second::Void, from: 1, to: 1, limit: 0 };
@@ -486,7 +531,7 @@ impl Client {
             (_, 3) => (format!("PREPARE q{request} AS SELECT '{tag}'"), Outcome::Done("PREPARE", None)),
             _ => ("SET search_path = 'elsewhere'".to_owned(), Outcome::Done("SET", None)),
         };
-        self.simple_statement(&text, Answer::new(request, outcome));
+        (text, Answer::new(request, outcome))
     }
 
     fn settings(&mut self, kind: Kind, request: u32) {
@@ -531,6 +576,7 @@ impl Client {
         }
         if self.automaton.is_idle() {
             self.memory.exclusive = false;
+            self.go_on_after_explanation(request, failed);
         }
     }
 }
@@ -539,7 +585,7 @@ pub(super) fn rows(from: u32, to: u32, limit: u32) -> Outcome {
     Outcome::Rows { command: "SELECT", first: First::Tag, second: Second::Number, from, to: to.max(from - 1), limit }
 }
 
-fn one_row() -> Outcome {
+pub(super) fn one_row() -> Outcome {
     Outcome::Rows { command: "SELECT", first: First::Tag, second: Second::None, from: 1, to: 1, limit: 0 }
 }
 

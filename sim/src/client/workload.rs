@@ -67,12 +67,34 @@ impl std::fmt::Debug for Workload {
 }
 
 impl Workload {
+    /// Makes it a session that mostly asks where a statement would go, and then sends it.
+    pub fn ask_for_routes(&mut self) {
+        if !self.requests.is_multiple_of(4) {
+            // A text of several statements with a BEGIN in it ends a session's balancing.
+            self.weights[Kind::Multi as usize] = 0;
+        }
+        let others: u32 = self.weights.iter().map(|weight| u32::from(*weight)).sum();
+        self.weights[Kind::Explain as usize] = u8::try_from(others).unwrap_or(u8::MAX);
+        self.requests += 40;
+        self.cancels = 0;
+        self.read_pause = None;
+    }
+
+    /// There is no pgconvoy to ask.
+    pub fn ask_for_no_routes(&mut self) {
+        self.weights[Kind::Explain as usize] = 0;
+        if self.weights.iter().all(|weight| *weight == 0) {
+            self.weights[0] = 1;
+        }
+    }
+
     /// Draws a workload: some kinds of requests are left out altogether, so that others come together more often.
     pub fn draw(rng: &mut Rng, user: &'static str, password: &Secret, asked: bool) -> Self {
         let mut weights = [0u8; Kind::COUNT];
-        for weight in &mut weights {
-            *weight = if rng.chance(2, 3) { 1 + rng.below(8) as u8 } else { 0 };
-        }
+        let weight = |rng: &mut Rng| if rng.chance(2, 3) { 1 + rng.below(8) as u8 } else { 0 };
+        let (last, others) = weights.split_last_mut().expect("there are kinds");
+        others.iter_mut().for_each(|drawn| *drawn = weight(rng));
+        *last = weight(&mut rng.fork(Kind::Explain as u64));
         if weights.iter().all(|weight| *weight == 0) {
             weights[0] = 1;
         }

@@ -309,6 +309,9 @@ impl Backend {
         if let Some(tag) = portal.parameters.first().and_then(|first| Tag::parse(first)) {
             self.current = Some(tag);
         }
+        if let Some(tag) = Tag::of_query(&text) {
+            shared.observed.push(Observation::Ran { conn: self.id, tag });
+        }
         let step = if let Some((command, cursor)) = portal.suspended.take() {
             if self.session.block == Block::Failed {
                 return Err(super::session::failed_block());

@@ -1,11 +1,14 @@
 //! The model server's system catalogue: enough to answer what a proxy asks of it (`pgconvoy_core::catalog`).
+//!
+//! It has what the tiny SQL knows, and some of what generated statements name, though the server refuses to run those.
 
 use bytes::Bytes;
+use pgconvoy_statements::{HARMLESS, PLAIN_TABLES};
 
 /// How a question about the catalogue begins.
 const QUESTION: &[u8] = b"SELECT pg_catalog.string_agg(line, pg_catalog.chr(30)) FROM (";
-/// Functions of the tiny SQL, and whether they are volatile.
-const FUNCTIONS: [(&str, bool); 7] = [
+/// Functions of the tiny SQL, some of the schema of generated statements, and whether they are volatile.
+const FUNCTIONS: [(&str, bool); 12] = [
     ("generate_series", false),
     ("pg_sleep", true),
     ("pg_advisory_lock", true),
@@ -13,6 +16,18 @@ const FUNCTIONS: [(&str, bool); 7] = [
     ("pg_advisory_unlock_all", true),
     ("pg_is_in_recovery", true),
     ("raise", true),
+    ("steady", false),
+    ("constant", false),
+    ("sum_up", false),
+    ("ticks", true),
+    ("writes", true),
+];
+/// Views of that schema, and what they read.
+const VIEWS: [(&str, &str); 4] = [
+    ("good", " SELECT item.id, item.label, public.steady(item.id) AS n FROM public.item;"),
+    ("good_nested", " SELECT good.id, good.label, good.n FROM public.good;"),
+    ("bad", " SELECT item.id, item.label, public.ticks(item.id) AS n FROM public.item;"),
+    ("bad_nested", " SELECT bad.id, bad.label, bad.n FROM public.bad;"),
 ];
 
 /// True when `statement` asks about the catalogue.
@@ -22,35 +37,64 @@ pub fn is_question(statement: &[u8]) -> bool {
 
 /// True when a query string ends in such a statement.
 pub fn asks(text: &[u8]) -> bool {
-    text.rsplit(|byte| *byte == b';').next().is_some_and(is_question)
+    text.windows(QUESTION.len()).any(|window| window == QUESTION)
 }
 
-/// The value that answers it.
-pub fn answer(statement: &[u8]) -> Bytes {
+/// The value that answers it, in a session with these temporary tables.
+pub fn answer(statement: &[u8], temporary: &[Vec<u8>]) -> Bytes {
     let text = String::from_utf8_lossy(statement);
     let mut lines = Vec::new();
     if text.contains("'w', (") {
         lines.push("w|false".to_owned());
     }
+    if text.contains("'t', c.relname") {
+        lines.extend(temporary.iter().map(|name| format!("t|{}", String::from_utf8_lossy(name))));
+    }
     for (at, name) in names(&text, "'f', q.at").iter().enumerate() {
-        if let Some((_, volatile)) = FUNCTIONS.iter().find(|(known, _)| known == name) {
+        let volatile = FUNCTIONS.iter().find(|(known, _)| known == name).map(|(_, volatile)| *volatile);
+        if let Some(volatile) = volatile.or(HARMLESS.contains(&name.as_str()).then_some(false)) {
             lines.push(format!("f|{at}|pg_catalog|{volatile}|"));
         }
     }
     for (at, name) in names(&text, "'r', q.at").iter().enumerate() {
-        if *name == "kv" {
+        if name == "kv" || PLAIN_TABLES.contains(&name.as_str()) {
             lines.push(format!("r|{at}|public|r|false|"));
+        } else if name == "scratch" {
+            lines.push(format!("r|{at}|public|r|true|"));
+        } else if let Some((_, view)) = VIEWS.iter().find(|(known, _)| known == name) {
+            lines.push(format!("r|{at}|public|v|false|{view}"));
         }
     }
     lines.join("\u{1e}").replace('|', "\u{1f}").into()
 }
 
-/// The names that the part of the question around `mark` lists. None of the tiny SQL's has a quote.
-fn names<'t>(text: &'t str, mark: &str) -> Vec<&'t str> {
-    let Some((_, part)) = text.split_once(mark) else { return Vec::new() };
-    let Some((_, list)) = part.split_once("(VALUES ") else { return Vec::new() };
-    let list = list.split_once(") q(").map_or("", |(list, _)| list);
-    list.split("E'").skip(1).filter_map(|item| item.split_once('\'')).map(|(name, _)| name).collect()
+/// The names that the part of the question around `mark` lists, each in a string of its own.
+fn names(text: &str, mark: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let Some((_, part)) = text.split_once(mark) else { return names };
+    let Some((_, mut list)) = part.split_once("(VALUES ") else { return names };
+    while let Some((_, item)) = list.strip_prefix(", ").unwrap_or(list).strip_prefix('(').and_then(number_and_string) {
+        let mut name = String::new();
+        let mut letters = item.char_indices();
+        list = loop {
+            match letters.next() {
+                Some((at, '\'')) if !item[at + 1..].starts_with('\'') => {
+                    break item[at + 1..].strip_prefix(')').unwrap_or_default();
+                }
+                Some((_, '\'' | '\\')) => name.extend(letters.next().map(|(_, letter)| letter)),
+                Some((_, letter)) => name.push(letter),
+                None => break "",
+            }
+        };
+        names.push(name);
+    }
+    names
+}
+
+/// Cuts `n, E'...` behind its quote.
+fn number_and_string(item: &str) -> Option<(&str, &str)> {
+    let (number, string) = item.split_once(", E'")?;
+    number.bytes().all(|byte| byte.is_ascii_digit()).then_some((number, string))
 }
 
 #[cfg(test)]
@@ -60,13 +104,17 @@ mod tests {
 
     #[test]
     fn questions_of_the_core_are_understood() {
-        let mut question = Question { whole: true, ..Question::default() };
-        question.functions.extend(["generate_series", "nextval", "pg_sleep"].map(|name| name.as_bytes().into()));
-        question.relations.extend(["kv", "gone"].map(|name| name.as_bytes().into()));
+        let mut question = Question { whole: true, own_temporaries: true, ..Question::default() };
+        let functions = ["generate_series", "nextval", "a'b\\c", "pg_sleep"];
+        question.functions.extend(functions.map(|name| name.as_bytes().into()));
+        question.relations.extend(["good", "kv", "gone", ") q('"].map(|name| name.as_bytes().into()));
         let sql = question.sql();
-        let last = sql.rsplit(|byte| *byte == b';').next().unwrap();
+        let last = &sql[sql.windows(QUESTION.len()).position(|window| window == QUESTION).unwrap()..];
         assert!(is_question(last) && asks(&sql));
-        let expected = "w|false*f|0|pg_catalog|false|*f|2|pg_catalog|true|*r|1|public|r|false|";
-        assert_eq!(answer(last), expected.replace('|', "\u{1f}").replace('*', "\u{1e}").as_bytes());
+        let expected = "w|false*t|mine*f|1|pg_catalog|false|*f|3|pg_catalog|true|\
+                        *r|2|public|v|false| SELECT item.id, item.label, public.steady(item.id) AS n FROM public.item;\
+                        *r|3|public|r|false|";
+        let expected = expected.replace('|', "\u{1f}").replace('*', "\u{1e}");
+        assert_eq!(answer(last, &[b"mine".to_vec()]), expected.as_bytes());
     }
 }

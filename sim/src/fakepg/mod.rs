@@ -29,6 +29,21 @@ use session::{Block, Locks};
 use std::collections::BTreeMap;
 use storage::Storage;
 
+/// Whether a text is refused with 42601 wherever it is sent, in a Query or in a Parse.
+pub fn refuses(text: &[u8]) -> bool {
+    let mut rest = text;
+    loop {
+        let (one, tail) = sql::cut(rest);
+        if sql::parse(one).is_err() {
+            return true;
+        }
+        if tail.is_empty() {
+            return false;
+        }
+        rest = tail;
+    }
+}
+
 /// A connection to a model server, by a number that its host gives and never gives again.
 pub type ConnId = u32;
 
@@ -71,6 +86,13 @@ pub enum Observation {
         tag: Option<Tag>,
         /// True when the message is skipped, or ends the skipping, after an error in the extended protocol.
         skipping: bool,
+    },
+    /// A portal ran, or went on, whose statement has this tag in its text.
+    Ran {
+        /// The connection.
+        conn: ConnId,
+        /// The tag.
+        tag: Tag,
     },
     /// A question about the system catalogue came over a connection.
     Question {

@@ -138,13 +138,13 @@ impl Session {
         shared: &mut Shared,
         now: Instant,
     ) -> Result<Step, SqlError> {
-        if self.block == Block::Failed && !statement.ends_block() {
+        if self.block == Block::Failed && !statement.ends_block() && *statement != Statement::Empty {
             return Err(failed_block());
         }
         match statement {
             Statement::Empty => Ok(Step::Empty),
             Statement::Catalog(text) => {
-                let first = catalog::answer(text);
+                let first = catalog::answer(text, &self.temp_tables);
                 Ok(Step::Rows("SELECT", Cursor { first, second: Second::None, next: 1, end: 1 }, None))
             }
             Statement::Delay => {

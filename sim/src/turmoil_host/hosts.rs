@@ -341,6 +341,8 @@ async fn session(
                     }
                     spawn_local(cancel(key));
                 }
+                // Checkers and faults come and go here at any time: whether it is true is for L1 to tell.
+                ClientEvent::Asked(_) | ClientEvent::Explained(..) | ClientEvent::Followed(_) => {}
                 ClientEvent::Violation(what) => bench.borrow_mut().fail(format!("I01/I02: {what}")),
                 ClientEvent::Failed { code, fatal, .. } => bench.borrow_mut().explain(client.number, code, fatal),
                 ClientEvent::Mark(mark) => *bench.borrow_mut().marks.entry(mark).or_default() += 1,

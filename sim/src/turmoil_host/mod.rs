@@ -70,6 +70,7 @@ pub fn run(plan: &Plan) -> Outcome {
         events: bench.events,
         answered: bench.answered,
         marks: std::mem::take(&mut bench.marks),
+        explained: std::collections::BTreeMap::new(),
     }
 }
 

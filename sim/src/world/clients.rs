@@ -42,6 +42,7 @@ impl World {
         }
         self.next_client += 1;
         slot.sessions_left -= 1;
+        self.routes.disturbed();
         let mut workload = self.plan.draw_workload(&mut slot.rng);
         let most = ROWS.saturating_mul(u32::try_from(self.plan.weather.chop).unwrap_or(u32::MAX));
         workload.large_rows = workload.large_rows.min(most);
@@ -133,6 +134,15 @@ impl World {
             match event {
                 ClientEvent::Close => self.slots[index as usize].closing = true,
                 ClientEvent::Cancel(key) => self.send_cancel(&key),
+                ClientEvent::Asked(tag) => {
+                    let alone = self.slots.iter().filter(|slot| slot.client.is_some()).count() == 1;
+                    self.routes.asked(tag, alone);
+                }
+                ClientEvent::Explained(tag, explanation) => self.routes.explained(tag, explanation),
+                ClientEvent::Followed(tag) => {
+                    self.mark(Mark::Explained);
+                    self.routes.followed(tag);
+                }
                 ClientEvent::Violation(what) => self.fail(format!("I01/I02: {what}")),
                 ClientEvent::Failed { code, fatal, moment } => self.explain(number, code, fatal, moment),
                 ClientEvent::Mark(mark) => self.mark(mark),
@@ -197,6 +207,7 @@ impl World {
 
     fn send_cancel(&mut self, key: &CancelKey) {
         self.mark(Mark::CancelSent);
+        self.routes.disturbed();
         let entrance = self.entrance();
         let pipe = self.net.open(Owner::Canceller, entrance, self.now, &mut self.heap);
         let owner = self.slots.iter().filter_map(|slot| slot.client.as_ref()).find(|client| client.key() == Some(key));
@@ -237,6 +248,7 @@ impl World {
     /// Bytes of a cancel request arrive at its goal: from here on it may hit.
     pub(super) fn note_cancel(&mut self, pipe: PipeId) {
         if let Some((_, Some(owner))) = self.cancels.get(&pipe) {
+            self.routes.disturbed();
             let made = self.slots.iter().filter_map(|slot| slot.client.as_ref()).find(|client| client.number == *owner);
             let late = self.plan.topology == Topology::Direct;
             // Without pgconvoy in between, a request that comes after the cancel may be hit by it.

@@ -13,6 +13,7 @@ impl World {
         self.trace.note(self.now, [u64::from(index), u64::MAX]);
         self.trace.say(self.now, || format!("fault: {fault:?}"));
         self.disrupted |= fault.disrupts();
+        self.routes.disturbed();
         match fault {
             Fault::Cut { pick } => {
                 if let Some(pipe) = self.pick(pick, |_| true) {

@@ -40,6 +40,7 @@ marks! {
     Suspended "a portal was suspended at its limit",
     BatchFailed "F10: a batch failed before its Sync was sent",
     BlockFailed "a statement was refused in a failed block",
+    Explained "a statement was sent after EXPLAIN ROUTE had told where it would go",
     RowChecked "I08: a row was compared with what its client had been told",
     // What the client was told of a fault, and when.
     EndedInLogin "F27: a session ended in its login",

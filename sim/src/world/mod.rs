@@ -1,7 +1,7 @@
 //! The world of layer L1: clients, network, pgconvoy and servers on one heap of events, without a thread or a clock.
 //!
 //! Where to read, in order: [`World::run`], `net` (pipes), `clients` and `servers` (who does what with what arrives),
-//! `proxy` (the same for pgconvoy's machines), `faults`, `referee` (what must hold), `trace`.
+//! `proxy` (the same for pgconvoy's machines), `faults`, `referee` and `routes` (what must hold), `trace`.
 
 mod clients;
 mod faults;
@@ -10,6 +10,7 @@ pub mod mark;
 pub mod net;
 pub mod proxy;
 mod referee;
+pub mod routes;
 mod servers;
 pub(crate) mod trace;
 
@@ -23,6 +24,7 @@ use pgconvoy_core::time::{Duration, Instant};
 use proxy::Proxy;
 use proxy::mutant::{Mutant, Saboteur};
 use referee::Referee;
+use routes::Routes;
 use servers::Server;
 use std::collections::BTreeMap;
 use trace::Trace;
@@ -89,6 +91,8 @@ pub struct Outcome {
     pub answered: u64,
     /// How often each interesting thing happened.
     pub marks: BTreeMap<Mark, u64>,
+    /// How many statements went where `EXPLAIN ROUTE` had said, by the rule that it named.
+    pub explained: BTreeMap<String, u64>,
 }
 
 /// What is wrong with a plan's run, the one thing included that a single run cannot show.
@@ -112,6 +116,7 @@ pub struct World {
     servers: Vec<Server>,
     proxy: Proxy,
     referee: Referee,
+    routes: Routes,
     trace: Trace,
     /// Cancel requests under way: the packet, and the client whose key it carries.
     cancels: BTreeMap<PipeId, (bytes::BytesMut, Option<u32>)>,
@@ -156,6 +161,7 @@ impl World {
             servers: (0..plan.nodes).map(server).collect(),
             proxy: Proxy::new(&plan, Saboteur::new(mutant, plan.rng(Concern::Mutant))),
             referee: Referee::new(plan.nodes == 1),
+            routes: Routes::default(),
             trace: Trace::new(loud),
             heap,
             cancels: BTreeMap::new(),
@@ -179,12 +185,18 @@ impl World {
         if self.failure.is_none() {
             self.check_end();
         }
+        let late = [Mark::Held, Mark::ServerHeld].iter().any(|mark| self.marks.contains_key(mark));
+        let explained = self.routes.judge(late).unwrap_or_else(|lie| {
+            self.fail(lie);
+            BTreeMap::new()
+        });
         Outcome {
             failure: self.failure,
             trace: self.trace.hash(),
             events: self.events,
             answered: self.answered,
             marks: self.marks,
+            explained,
         }
     }
 

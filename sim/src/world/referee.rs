@@ -109,6 +109,7 @@ impl Referee {
                 self.connections.entry(*conn).or_default().wants_sync = false;
                 Ok(Some(Mark::CatalogAsked))
             }
+            Observation::Ran { .. } => Ok(None),
             Observation::Volatile { what } => Err(format!("I19: a standby ran {what}, which is volatile")),
             Observation::Message { conn, kind, digest, tag, skipping } => {
                 let inserted = match kind {

@@ -2,7 +2,7 @@
 
 use super::net::{Arrival, PipeId, Side};
 use super::{Event, World};
-use crate::fakepg::FakePg;
+use crate::fakepg::{FakePg, Observation};
 use pgconvoy_core::time::Instant;
 
 /// A model server and its next deadline on the heap.
@@ -83,6 +83,12 @@ impl World {
         let server = &mut self.servers[usize::from(node)];
         let mut observed = std::mem::take(server.pg.observed());
         for observation in observed.drain(..) {
+            if matches!(observation, Observation::Interrupted { .. }) {
+                self.routes.disturbed();
+            }
+            if let Err(what) = self.routes.observe(node, &observation) {
+                self.fail(what);
+            }
             match self.referee.observe(&observation) {
                 Ok(Some(mark)) => self.mark(mark),
                 Ok(None) => {}
@@ -96,6 +102,7 @@ impl World {
     /// A connection is over; what came before its end belongs to the client that it was lent to.
     fn forget_connection(&mut self, node: u8, pipe: PipeId) {
         self.judge(node);
+        self.routes.disturbed();
         self.referee.connection_closed(pipe);
         self.net.close(pipe, Side::Far, self.now, &mut self.heap);
     }

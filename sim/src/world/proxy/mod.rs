@@ -21,7 +21,7 @@ use pgconvoy_core::delay::DelayRules;
 use pgconvoy_core::gate::Gate;
 use pgconvoy_core::link::{Link, Login, Refused};
 use pgconvoy_core::node::{Mode, NodeId, View};
-use pgconvoy_core::policy::{FunctionList, Policy};
+use pgconvoy_core::policy::FunctionList;
 use pgconvoy_core::pool::{LinkId, Pool, PoolEvent, PoolSettings, Ticket};
 use pgconvoy_core::rng::Rng;
 use pgconvoy_core::session::{Commons, Setup};
@@ -101,14 +101,21 @@ impl Proxy {
         let trusting = saboteur.is(Mutant::TrustFunctions);
         let functions = if trusting { FunctionList::Writing(Vec::new()) } else { FunctionList::Catalog };
         let setup = Setup {
-            policy: Arc::new(Policy { functions, ..Policy::default() }),
+            policy: Arc::new(plan.wishes.policy(functions)),
+            check_unlogged: plan.wishes.check_unlogged,
+            ask_balance_node: plan.wishes.ask_balance_node,
+            allow_sql_comments: plan.wishes.allow_sql_comments,
             passwords: Arc::new(passwords),
             authentication_timeout: Some(AUTHENTICATION_TIMEOUT),
             load_balance: plan.load_balance,
             salt_seed: [7; 32],
             ..Setup::default()
         };
-        let member = |node| Member { id: NodeId(node), weight_milli: 1000, application_name: String::new() };
+        let member = |node| Member {
+            id: NodeId(node),
+            weight_milli: plan.wishes.weight_milli(node),
+            application_name: String::new(),
+        };
         let settings = cluster::Settings {
             nodes: (0..plan.nodes).map(member).collect(),
             period: plan.check_period,
@@ -256,6 +263,7 @@ impl World {
                 ClusterEvent::Probe(node) => self.start_probe(node),
                 ClusterEvent::View(view) => {
                     self.mark(Mark::ViewChanged);
+                    self.routes.disturbed();
                     let sessions: Vec<SessionId> = self.proxy.seats.keys().copied().collect();
                     for session in sessions {
                         self.proxy.mail.push_back((session, Mail::View(Arc::clone(&view))));

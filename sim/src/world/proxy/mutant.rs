@@ -2,6 +2,7 @@
 //! not worth their name.
 
 use crate::world::net::PipeId;
+use crate::world::routes::EXPLAINED;
 use pgconvoy_core::rng::Rng;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,13 +40,18 @@ pub enum Mutant {
     LeakLink,
     /// Functions are believed to be harmless whatever the catalogue says.
     TrustFunctions,
+    /// `EXPLAIN ROUTE` does not know of what was written.
+    ExplainUnwritten,
     /// A choice comes from elsewhere than the seed.
     Unseeded,
 }
 
+/// Two columns of an explanation that says that something was written.
+const WRITTEN: &[u8] = b"\0\0\0\x06EITHER\0\0\0\x07written";
+
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SkipWash,
         Self::KeepHalfSent,
         Self::ForwardKey,
@@ -60,6 +66,7 @@ impl Mutant {
         Self::LeakSlot,
         Self::LeakLink,
         Self::TrustFunctions,
+        Self::ExplainUnwritten,
         Self::Unseeded,
     ];
 
@@ -76,6 +83,7 @@ impl Mutant {
             Self::LoseWakeup | Self::HoldPlace => "I20",
             Self::LeakSlot | Self::LeakLink => "I21",
             Self::TrustFunctions => "I19",
+            Self::ExplainUnwritten => EXPLAINED,
             Self::Unseeded => "I24",
         }
     }
@@ -156,6 +164,14 @@ impl Saboteur {
                     write(pipe, bytes);
                 }
             },
+            Some(Mutant::ExplainUnwritten) => {
+                let mut spoiled = bytes.to_vec();
+                if let Some(at) = spoiled.windows(WRITTEN.len()).position(|window| window == WRITTEN) {
+                    // The last letter of the column before it: the server's number.
+                    spoiled[at - 1] = b'1';
+                }
+                write(pipe, &spoiled);
+            }
             Some(Mutant::ForwardKey) => {
                 let mut spoiled = bytes.to_vec();
                 for (minted, own) in &self.keys {

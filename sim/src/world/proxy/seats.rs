@@ -180,6 +180,7 @@ impl World {
             } else if self.net.is_ended(pipe, Side::Near) {
                 seat.nodes.retain(|(known, _)| *known != node);
                 seat.session.handle_closed(Peer::Node(node), Closed::End, self.now);
+                self.routes.disturbed();
                 self.close_errand(pipe);
                 self.link_lost(node);
                 return true;
