@@ -69,8 +69,14 @@ fn route(criterion: &mut Criterion) {
     let mut uses = Uses::new();
     let mut decide_once = |text: &[u8]| {
         let analysis = analyze_naming(text, dialect, &mut uses);
-        let subject =
-            Subject { database: b"app", text, uses: &uses, check_unlogged: true, functions: &policy.functions };
+        let subject = Subject {
+            database: b"app",
+            text,
+            uses: &uses,
+            check_unlogged: true,
+            path: None,
+            functions: &policy.functions,
+        };
         let mut question = Question::default();
         let judgement = catalog.judge(&subject, Instant::ZERO, &mut question);
         let statement = Statement { route: analysis.route, reason: analysis.reason, hazards: analysis.hazards };

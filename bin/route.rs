@@ -33,7 +33,7 @@ fn answer(config: &Config, sql: &str) -> String {
     let statement = Statement::of(sql.as_bytes(), Dialect::default(), &policy);
     let view = view(config);
     let who = Who { application: b"", database: b"", user: b"" };
-    let drawn = policy.balance_node(&who, &view, 0).filter(|_| config.load_balance.load_balance_mode);
+    let drawn = policy.balance_node(&who, &view, 0, &|_| true).filter(|_| config.load_balance.load_balance_mode);
     let standing = Standing {
         balanced: drawn.is_some_and(|node| node != NodeId(0)) || has_weighted_standby(config),
         on_write: policy.on_write,

@@ -173,8 +173,8 @@ fn what_names_mean_decides() {
             ("SELECT a FROM t FOR UPDATE", PRIMARY),
             ("WITH w AS (INSERT INTO plain VALUES (1) RETURNING a) SELECT * FROM w", PRIMARY),
             ("SELECT pg_catalog.upper(b) FROM t", STANDBY),
-            // One of the functions of this name is volatile, in whatever schema.
-            ("SELECT upper(b) FROM t", PRIMARY),
+            // No other schema that has one is searched.
+            ("SELECT upper(b) FROM t", STANDBY),
             ("SET work_mem = '5MB'", BOTH),
             ("SELECT set_config('work_mem', '6MB', false)", BOTH),
             ("SET default_transaction_isolation = 'serializable'", PRIMARY),
@@ -631,6 +631,135 @@ fn dml_adaptive_keeps_what_was_written_on_the_primary() {
     session.rows("SELECT writer(), volatile_f(1)");
     for (at, (sql, expected)) in script.iter().enumerate() {
         let mark = format!("/*adaptive {at}*/");
+        let messages = session.query(&format!("{sql} {mark}")).expect("an answer");
+        assert!(messages.iter().all(|message| message.kind != b'E'), "{sql}: {messages:?}");
+        assert_eq!(reached(&testbed, &mark, expected), *expected, "{at}: {sql}");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_node_is_drawn_for_each_read_that_stands_alone() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [1, 1, 1]).set("statement_level_load_balance", "on"));
+    let mut session = session(&proxy);
+    session.rows("SELECT a FROM t");
+    session.query("SET work_mem = '7MB' /*for all*/").expect("an answer");
+    assert_eq!(reached(&testbed, "/*for all*/", &[0, 1, 2]), [0, 1, 2]);
+    for number in 0..60 {
+        let sql = format!("SELECT current_setting('work_mem') FROM t WHERE a = {} /*drawn*/", 1 + number % 2);
+        assert_eq!(session.value(&sql), "7MB", "it is set wherever it is read");
+    }
+    let drawn = [0, 1, 2].map(|node| count(&testbed, node, "/*drawn*/"));
+    assert!(drawn.iter().all(|count| (18..=22).contains(count)), "{drawn:?}");
+    session.send_all(&[Frontend::parse("s", "SELECT a FROM t /*named*/"), Frontend::Sync]).expect("a message");
+    session.read_to_ready().expect("an answer");
+    for _ in 0..30 {
+        session.send_all(&[Frontend::bind("", "s"), Frontend::execute(""), Frontend::Sync]).expect("a message");
+        let messages = session.read_to_ready().expect("an answer");
+        assert_eq!(messages.iter().filter(|message| message.kind == b'D').count(), 2, "{messages:?}");
+    }
+    let named = [0, 1, 2].map(|node| count(&testbed, node, "execute s: SELECT a FROM t /*named*/"));
+    assert!(named.iter().all(|count| (8..=12).contains(count)), "{named:?}");
+    for block in 0..6 {
+        let mark = format!("/*block {block}*/");
+        for sql in ["BEGIN".to_owned(), format!("SELECT 1 {mark}"), format!("TABLE t {mark}"), "COMMIT".to_owned()] {
+            let messages = session.query(&sql).expect("an answer");
+            assert!(messages.iter().all(|message| message.kind != b'E'), "{sql}: {messages:?}");
+        }
+        assert_eq!(nodes_of(&testbed, &mark).len(), 1, "a transaction reads from one node");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_session_that_changes_its_application_name_reads_elsewhere() {
+    let testbed = servers();
+    let mut proxy = started(
+        &options(&testbed, [1, 0, 0]).set("app_name_redirect_preference_list", "report.*:2,web:1,console:primary"),
+    );
+    let mut session = session(&proxy);
+    for (at, (name, expected)) in
+        [("other", 0), ("reporting", 2), ("web", 1), ("console", 0), ("report", 2), ("other", 0)]
+            .into_iter()
+            .enumerate()
+    {
+        session.query(&format!("SET application_name = '{name}'")).expect("an answer");
+        let mark = format!("/*{name} {at}*/");
+        session.rows(&format!("SELECT a FROM t {mark}"));
+        assert_eq!(nodes_of(&testbed, &mark), [expected], "{name}");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn dml_adaptive_global_minds_what_other_sessions_have_written() {
+    let testbed = servers();
+    let mut proxy = started(
+        &options(&testbed, [0, 1, 0])
+            .set("disable_load_balance_on_write", "dml_adaptive_global")
+            .set("track_table_mutation_cold_start_duration", "0")
+            .set("check_temp_table", "none"),
+    );
+    let (mut reader, mut writer) = (session(&proxy), session(&proxy));
+    for table in ["t", "plain"] {
+        reader.rows(&format!("SELECT a FROM {table}"));
+    }
+    testbed.psql(1, "SELECT pg_wal_replay_pause()").expect("replay is told to pause");
+    // Until the check has seen it, a write matters for 100 ms only.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while writer.rows("SHOW pool_nodes")[1][10].as_deref() == Some("0") {
+        assert!(Instant::now() < deadline, "the standby's delay is never seen");
+        writer.query("INSERT INTO guarded VALUES (1)").expect("an answer");
+    }
+    writer.query("INSERT INTO plain VALUES (1)").expect("an answer");
+    let read = |reader: &mut Connection, table: &str, at: u32| {
+        let mark = format!("/*global {table} {at}*/");
+        reader.rows(&format!("SELECT a FROM {table} {mark}"));
+        nodes_of(&testbed, &mark)
+    };
+    assert_eq!(read(&mut reader, "plain", 0), PRIMARY);
+    assert_eq!(read(&mut reader, "t", 0), STANDBY);
+    testbed.psql(1, "SELECT pg_wal_replay_resume()").expect("replay goes on");
+    let mut rounds = 1..;
+    while read(&mut reader, "plain", rounds.next().expect("there are always more")) != STANDBY {
+        assert!(Instant::now() < deadline, "the table is never read from the standby again");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_name_means_what_the_path_makes_of_it() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut root = superuser(&testbed);
+    root.query(
+        "CREATE VIEW tenant.t AS SELECT volatile_f(1) AS a; CREATE UNLOGGED TABLE tenant.plain (a int);
+         CREATE FUNCTION tenant.lower(text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'",
+    )
+    .expect("an answer");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    let mut session = session(&proxy);
+    let script: [(&str, &[u8]); 15] = [
+        ("SELECT a, lower(b) FROM t", STANDBY),
+        ("SELECT a FROM plain", STANDBY),
+        ("SET search_path = tenant, public", BOTH),
+        ("SELECT a FROM t", PRIMARY),
+        ("SELECT a FROM plain", PRIMARY),
+        // Which of several functions is called, the types of its arguments tell: any of the path may be.
+        ("SELECT lower(b) FROM public.t", PRIMARY),
+        ("SET search_path = public", BOTH),
+        ("SELECT lower(b) FROM t", STANDBY),
+        ("SET search_path = tenant", BOTH),
+        ("SELECT pg_catalog.lower(b) FROM public.t", STANDBY),
+        ("BEGIN", BOTH),
+        ("SET LOCAL search_path = public", BOTH),
+        ("SELECT a FROM t", PRIMARY),
+        ("ROLLBACK", BOTH),
+        ("SELECT a FROM t", PRIMARY),
+    ];
+    for (at, (sql, expected)) in script.iter().enumerate() {
+        let mark = format!("/*path {at}*/");
         let messages = session.query(&format!("{sql} {mark}")).expect("an answer");
         assert!(messages.iter().all(|message| message.kind != b'E'), "{sql}: {messages:?}");
         assert_eq!(reached(&testbed, &mark, expected), *expected, "{at}: {sql}");

@@ -7,7 +7,8 @@
 //! - [`limits`], [`time`], [`rng`]: the ground everything stands on.
 //! - [`node`], [`fault`], [`wire`]: backends by number, who is at fault, and the protocol's messages.
 //! - [`policy`], [`route`]: what the operator wants of routing, and where a statement goes.
-//! - [`sql`]: what a query string does, as far as routing must know; [`catalog`]: what its names mean.
+//! - [`sql`]: what a query string does, as far as routing must know; [`catalog`]: what its names mean; [`mutations`]: when they
+//!   were written last.
 //! - [`link`], [`parameters`]: one connection to one backend.
 //! - [`session`]: one client's session.
 //! - [`gate`], [`pool`], [`cluster`]: who is served, idle links, and what is known of the backends; [`delay`]: how far
@@ -26,6 +27,7 @@ pub mod fault;
 pub mod gate;
 pub mod limits;
 pub mod link;
+pub mod mutations;
 pub mod node;
 pub mod parameters;
 pub mod policy;

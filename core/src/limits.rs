@@ -31,6 +31,8 @@ pub const WRITE_QUEUE_BYTES: usize = 128 * 1024;
 pub const SMALL_CHUNK_BYTES: usize = 4096;
 /// One read from a socket, in bytes.
 pub const READ_BYTES: usize = 64 * 1024;
+/// Nodes besides the main one that a session is attached to: a set of ports is one word.
+pub const PARTNERS: usize = 63;
 /// Client input that waits for its turn, in bytes: above it the client is not read any more.
 pub const HELD_INPUT_BYTES: usize = INSPECT_BYTES + READ_BYTES;
 /// Requests sent to one backend whose replies are outstanding. Above it the client is not read any more.

@@ -12,6 +12,23 @@ pub const MAX_NODES: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u8);
 
+/// A set of backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeSet(u128);
+
+impl NodeSet {
+    /// Its members in the order of their numbers.
+    pub fn iter(self) -> impl Iterator<Item = NodeId> {
+        (0..u128::BITS as u8).filter(move |id| self.0 & (1 << id) != 0).map(NodeId)
+    }
+}
+
+impl FromIterator<NodeId> for NodeSet {
+    fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> Self {
+        Self(nodes.into_iter().fold(0, |set, node| set | (1 << node.0)))
+    }
+}
+
 impl core::fmt::Display for NodeId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}", self.0)
@@ -85,7 +102,7 @@ pub struct NodeView {
 
 impl NodeView {
     /// True for a standby that answered last time.
-    fn is_live_standby(&self) -> bool {
+    pub(crate) fn is_live_standby(&self) -> bool {
         self.health == Health::Up && self.role == Role::Standby
     }
 }
@@ -129,24 +146,25 @@ impl View {
     }
 
     /// The load-balance node by weight among the backends that are up, the main one included. `lot` may be any number;
-    /// lots of [`crate::rng::lot`] keep even few draws close to the weights.
-    pub fn draw_balance_node(&self, lot: u64) -> Option<NodeId> {
-        if self.mode != Mode::Streaming {
-            return self.main();
-        }
+    /// lots of [`crate::rng::lot`] keep even few draws close to the weights. Standbys that are not `attached` are out of
+    /// the draw, here and below.
+    pub fn draw_balance_node(&self, lot: u64, attached: &dyn Fn(NodeId) -> bool) -> Option<NodeId> {
         let main = self.main()?;
-        Some(self.draw(lot, |node| node.id == main || node.is_live_standby()).unwrap_or(main))
+        if self.mode != Mode::Streaming {
+            return Some(main);
+        }
+        let fit = |node: &NodeView| node.id == main || (node.is_live_standby() && attached(node.id));
+        Some(self.draw(lot, fit).unwrap_or(main))
     }
 
     /// The node that the operator prefers, if it can serve reads.
-    pub fn preferred(&self, preferred: Preferred, lot: u64) -> Option<NodeId> {
+    pub fn preferred(&self, preferred: Preferred, lot: u64, attached: &dyn Fn(NodeId) -> bool) -> Option<NodeId> {
         let main = self.main();
+        let standby = |node: &NodeView| Some(node.id) != main && node.is_live_standby() && attached(node.id);
         match preferred {
             Preferred::Primary => main,
-            Preferred::Standby => self.draw(lot, |node| Some(node.id) != main && node.is_live_standby()),
-            Preferred::Node(id) => {
-                self.node(id).filter(|node| Some(id) == main || node.is_live_standby()).map(|node| node.id)
-            }
+            Preferred::Standby => self.draw(lot, standby),
+            Preferred::Node(id) => self.node(id).filter(|node| Some(id) == main || standby(node)).map(|node| node.id),
         }
     }
 
@@ -156,10 +174,11 @@ impl View {
     }
 
     /// The least delayed of the standbys that can serve reads and are not too far behind; of several, one by weight.
-    pub fn least_delayed(&self, lot: u64) -> Option<NodeId> {
+    pub fn least_delayed(&self, lot: u64, attached: &dyn Fn(NodeId) -> bool) -> Option<NodeId> {
         let main = self.main();
         let fit = |node: &NodeView| {
-            Some(node.id) != main && node.is_live_standby() && !node.replication.lagging && node.weight_milli > 0
+            let standby = Some(node.id) != main && node.is_live_standby() && attached(node.id);
+            standby && !node.replication.lagging && node.weight_milli > 0
         };
         let least = self.nodes.iter().filter(|node| fit(node)).map(|node| node.replication.delay).min()?;
         self.draw(lot, |node| fit(node) && node.replication.delay == least)
@@ -209,7 +228,7 @@ mod tests {
         for start in [0, 7, u64::MAX / 3] {
             let mut drawn = [0u32; 3];
             for number in 0..600 {
-                drawn[view.draw_balance_node(lot(start, number)).unwrap().0 as usize] += 1;
+                drawn[view.draw_balance_node(lot(start, number), &|_| true).unwrap().0 as usize] += 1;
             }
             for (count, expected) in drawn.iter().zip([100i64, 200, 300]) {
                 assert!((i64::from(*count) - expected).abs() <= 3, "{drawn:?}");
@@ -218,18 +237,29 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_attached_is_drawn() {
+        let view = view(&[1000, 1000, 1000]);
+        let attached = |node: NodeId| node == NodeId(2);
+        let drawn = |number| view.draw_balance_node(lot(3, number), &attached).unwrap().0;
+        assert!((0..1000).all(|number| drawn(number) != 1) && (0..1000).any(|number| drawn(number) == 2));
+        assert_eq!(view.preferred(Preferred::Node(NodeId(1)), 0, &attached), None);
+        assert_eq!(view.preferred(Preferred::Standby, 0, &attached), Some(NodeId(2)));
+        assert_eq!(view.least_delayed(0, &attached), Some(NodeId(2)));
+    }
+
+    #[test]
     fn a_lost_primary_is_not_replaced_by_a_standby() {
         let mut view = view(&[1000, 1000]);
         view.nodes[0].health = Health::Down;
         assert_eq!(view.main(), None);
-        assert_eq!(view.draw_balance_node(1), None);
+        assert_eq!(view.draw_balance_node(1, &|_| true), None);
     }
 
     #[test]
     fn a_down_or_weightless_standby_is_never_drawn() {
         let mut view = view(&[1000, 1000, 0]);
         view.nodes[1].health = Health::Down;
-        assert!((0..1000).all(|number| view.draw_balance_node(lot(3, number)) == Some(NodeId(0))));
+        assert!((0..1000).all(|number| view.draw_balance_node(lot(3, number), &|_| true) == Some(NodeId(0))));
     }
 
     #[test]
@@ -240,13 +270,13 @@ mod tests {
         }
         let mut drawn = [0; 5];
         for number in 0..400 {
-            drawn[usize::from(view.least_delayed(lot(5, number)).unwrap().0)] += 1;
+            drawn[usize::from(view.least_delayed(lot(5, number), &|_| true).unwrap().0)] += 1;
         }
         assert!(drawn[2] > 250 && drawn[3] > 50 && drawn[2] + drawn[3] == 400, "{drawn:?}");
         view.nodes[2].health = Health::Down;
         view.nodes[3].replication.lagging = true;
-        assert_eq!(view.least_delayed(0), Some(NodeId(1)), "neither down, nor lagging, nor without weight");
+        assert_eq!(view.least_delayed(0, &|_| true), Some(NodeId(1)), "neither down, nor lagging, nor without weight");
         view.nodes[1].replication.lagging = true;
-        assert_eq!(view.least_delayed(0), None);
+        assert_eq!(view.least_delayed(0, &|_| true), None);
     }
 }

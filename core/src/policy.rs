@@ -3,7 +3,8 @@
 //! Patterns are regular expressions that must match as a whole and in any case of letters, as pgpool's lists are
 //! (manual, chapter "Load Balancing").
 
-use crate::node::{NodeId, View};
+use crate::mutations::Rules;
+use crate::node::{NodeId, NodeView, View};
 use crate::rng::Rng;
 use crate::sql::Reason;
 use alloc::format;
@@ -25,6 +26,8 @@ pub enum OnWrite {
     Always,
     /// Reads of what was written, and of what hangs on it, go to the primary until the transaction is over.
     Adaptive,
+    /// The same, and so do everybody's until the standbys have it.
+    AdaptiveGlobal,
 }
 
 /// How temporary tables are recognised (`check_temp_table`).
@@ -219,6 +222,8 @@ impl Relationships {
 pub struct Policy {
     /// `disable_load_balance_on_write`.
     pub on_write: OnWrite,
+    /// For how long a write matters to other sessions.
+    pub mutations: Rules,
     /// `check_temp_table`.
     pub check_temporary: CheckTemporary,
     /// `dml_adaptive_object_relationship_list`.
@@ -237,6 +242,8 @@ pub struct Policy {
     pub by_user: Vec<Preference>,
     /// `prefer_lower_delay_standby`.
     pub prefer_lower_delay: bool,
+    /// `statement_level_load_balance`: a node is drawn for each transaction outside of blocks, and for each block.
+    pub each_statement: bool,
 }
 
 impl Policy {
@@ -252,14 +259,31 @@ impl Policy {
 
     /// The load-balance node of a session: the one preferred for its application, its database or its user, in this order,
     /// or else one by weight. In the place of a standby that lags, it may be the least delayed one that does not. `lot` is
-    /// drawn for the session.
-    pub fn balance_node(&self, who: &Who<'_>, view: &View, lot: u64) -> Option<NodeId> {
-        let drawn = self.draw(who, view, lot)?;
-        let instead = || view.least_delayed(lot).filter(|_| self.prefer_lower_delay && view.is_lagging(drawn));
-        Some(instead().unwrap_or(drawn))
+    /// drawn for the session, or for one of its turns; standbys that are not `attached` are out of the draw.
+    pub fn balance_node(
+        &self,
+        who: &Who<'_>,
+        view: &View,
+        lot: u64,
+        attached: &dyn Fn(NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let drawn = self.draw(who, view, lot, attached)?;
+        let lags = self.prefer_lower_delay && view.is_lagging(drawn);
+        Some(if lags { view.least_delayed(lot, attached).unwrap_or(drawn) } else { drawn })
     }
 
-    fn draw(&self, who: &Who<'_>, view: &View, lot: u64) -> Option<NodeId> {
+    /// Whether one session's reads may go to one standby now and to another then.
+    pub fn may_turn(&self) -> bool {
+        self.each_statement || !self.by_application.is_empty()
+    }
+
+    /// Whether any session's reads may go to that standby.
+    pub fn may_prefer(&self, node: &NodeView) -> bool {
+        let lists = [&self.by_application, &self.by_database, &self.by_user];
+        node.weight_milli > 0 || lists.iter().any(|list| !list.is_empty())
+    }
+
+    fn draw(&self, who: &Who<'_>, view: &View, lot: u64, attached: &dyn Fn(NodeId) -> bool) -> Option<NodeId> {
         let find = |list: &[Preference], name: &[u8]| {
             list.iter().find(|entry| entry.pattern.matches(name)).map(|entry| (entry.preferred, entry.ratio_milli))
         };
@@ -268,11 +292,11 @@ impl Policy {
             .or_else(|| find(&self.by_user, who.user));
         if let Some((preferred, ratio_milli)) = preferred
             && Rng::new(lot).below(1000) < ratio_milli
-            && let Some(node) = view.preferred(preferred, lot)
+            && let Some(node) = view.preferred(preferred, lot, attached)
         {
             return Some(node);
         }
-        view.draw_balance_node(lot)
+        view.draw_balance_node(lot, attached)
     }
 }
 
@@ -346,7 +370,7 @@ mod tests {
             let who = Who { application: application.as_bytes(), database: database.as_bytes(), user: user.as_bytes() };
             let mut drawn = [0; 3];
             for number in 0..1000 {
-                let node = policy.balance_node(&who, &view(), crate::rng::lot(7, number)).unwrap();
+                let node = policy.balance_node(&who, &view(), crate::rng::lot(7, number), &|_| true).unwrap();
                 drawn[usize::from(node.0)] += 1;
             }
             drawn
@@ -367,7 +391,7 @@ mod tests {
         view.nodes[2].replication.delay = Delay::Bytes(5);
         let draw = |view: &View, prefer_lower_delay, to: &str| {
             let policy = Policy { by_user: preferences(to).unwrap(), prefer_lower_delay, ..Policy::default() };
-            policy.balance_node(&Who { application: b"", database: b"", user: b"" }, view, 1).unwrap().0
+            policy.balance_node(&Who { application: b"", database: b"", user: b"" }, view, 1, &|_| true).unwrap().0
         };
         assert_eq!((draw(&view, false, ".*:1"), draw(&view, true, ".*:1")), (1, 2));
         assert_eq!((draw(&view, true, ".*:2"), draw(&view, true, ".*:primary")), (2, 0));

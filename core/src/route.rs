@@ -45,17 +45,19 @@ impl Statement {
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Standing {
-    /// It has a node for balanced reads besides the primary.
+    /// It has nodes for balanced reads besides the primary.
     pub balanced: bool,
-    /// That node is out of step with the session, or about to be let go.
+    /// No such node is in step with the session, or they are about to be let go.
     pub out_of_step: bool,
-    /// That node lags too far behind (`delay_threshold`).
+    /// Reads are for the primary this time.
+    pub primary_drawn: bool,
+    /// The one whose turn it is lags too far behind (`delay_threshold`).
     pub delayed: bool,
     /// The transaction was changed on the primary alone, earlier in this batch.
     pub alone: bool,
     /// A transaction block is open on the primary.
     pub in_block: bool,
-    /// A transaction block is open on the load-balance node.
+    /// A transaction block is open on the nodes for balanced reads.
     pub partner_in_block: bool,
     /// The transaction has failed.
     pub failed: bool,
@@ -107,13 +109,15 @@ pub enum Rule {
     Failed,
     /// The standby lags.
     Delay,
+    /// The draw fell on the primary.
+    Drawn,
     /// Nothing keeps it from the load-balance node.
     Balanced,
 }
 
 impl Rule {
     /// All rules in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::OneNode,
         Self::OutOfStep,
         Self::Class,
@@ -123,6 +127,7 @@ impl Rule {
         Self::Comment,
         Self::Failed,
         Self::Delay,
+        Self::Drawn,
         Self::Balanced,
     ];
 
@@ -138,6 +143,7 @@ impl Rule {
             Self::Comment => "comment",
             Self::Failed => "failed",
             Self::Delay => "delay",
+            Self::Drawn => "drawn",
             Self::Balanced => "balanced",
         }
     }
@@ -154,6 +160,7 @@ impl Rule {
             Self::Comment => "a comment stands in front, and allow_sql_comments is off",
             Self::Failed => "the transaction has failed",
             Self::Delay => "the standby lags by more than the threshold",
+            Self::Drawn => "it is the primary's turn: the draw fell on it, or on a node that is out of step",
             Self::Balanced => "nothing keeps it from the load-balance node",
         }
     }
@@ -166,6 +173,7 @@ impl Rule {
             Self::Class | Self::State | Self::Balanced => "",
             Self::Apart | Self::Failed => "the end of the transaction",
             Self::Written => "the end of the transaction, or another disable_load_balance_on_write",
+            Self::Drawn => "another draw, or a lower weight of the primary",
             Self::Comment => "allow_sql_comments = on",
             Self::Delay => "a standby that has caught up, or a higher delay_threshold",
         }
@@ -207,7 +215,7 @@ pub fn decide(statement: &Statement, standing: &Standing) -> Decision {
         OnWrite::Transaction => transaction_wrote,
         OnWrite::TransTransaction => transaction_wrote || (standing.block_has_written && standing.in_block),
         OnWrite::Always => standing.has_written || standing.wrote,
-        OnWrite::Adaptive => standing.wrote_unknown && in_transaction,
+        OnWrite::Adaptive | OnWrite::AdaptiveGlobal => standing.wrote_unknown && in_transaction,
     };
     if written {
         return primary(Rule::Written);
@@ -221,6 +229,9 @@ pub fn decide(statement: &Statement, standing: &Standing) -> Decision {
     if standing.delayed {
         return primary(Rule::Delay);
     }
+    if standing.primary_drawn {
+        return primary(Rule::Drawn);
+    }
     Decision { to: Destination::Balance, rule: Rule::Balanced }
 }
 
@@ -232,6 +243,7 @@ mod tests {
     const CALM: Standing = Standing {
         balanced: true,
         out_of_step: false,
+        primary_drawn: false,
         delayed: false,
         alone: false,
         in_block: false,
@@ -268,6 +280,8 @@ mod tests {
             (commented, Standing { comments_allowed: true, ..CALM }, Destination::Balance, Rule::Balanced),
             (READ, Standing { failed: true, ..block }, Destination::Primary, Rule::Failed),
             (READ, Standing { delayed: true, ..CALM }, Destination::Primary, Rule::Delay),
+            (READ, Standing { primary_drawn: true, ..CALM }, Destination::Primary, Rule::Drawn),
+            (set, Standing { primary_drawn: true, ..block }, Destination::Both, Rule::State),
         ] {
             assert_eq!(decide(&statement, &standing), Decision { to, rule }, "{statement:?} {standing:?}");
         }

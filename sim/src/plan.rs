@@ -35,6 +35,8 @@ pub enum Concern {
     Delay,
     /// What the operator wants of routing.
     Wishes,
+    /// Whether standbys take turns.
+    Turns,
 }
 
 /// What stands between clients and servers.
@@ -165,6 +167,8 @@ pub struct Plan {
     pub max_uses: u32,
     /// Whether reads are spread.
     pub load_balance: bool,
+    /// Whether a node is drawn for each statement.
+    pub each_statement: bool,
     /// Time between two looks at all servers.
     pub check_period: Duration,
     /// How many bytes a standby may be behind to be read from; 0 for any number.
@@ -206,6 +210,7 @@ impl Plan {
             life_time: rng.chance(1, 3).then(|| Duration::from_millis(1 + rng.below(500))),
             max_uses: draw(&mut rng, &[0, 0, 1, 3]),
             load_balance: rng.chance(3, 4),
+            each_statement: root.fork(Concern::Turns as u64).chance(1, 3),
             check_period: Duration::from_secs(5),
             delay_threshold: 0,
             wishes: Wishes::default(),
@@ -323,7 +328,7 @@ impl fmt::Debug for Plan {
         )?;
         writeln!(
             f,
-            "  {} clients x {} sessions in {:?}; {} places, {} links, life {:?}, uses {}, balance {}, checks each {:?}, \
+            "  {} clients x {} sessions in {:?}; {} places, {} links, life {:?}, uses {}, balance {} (each statement {}), checks each {:?}, \
              delay threshold {}\n  {:?}",
             self.slots,
             self.sessions,
@@ -333,6 +338,7 @@ impl fmt::Debug for Plan {
             self.life_time,
             self.max_uses,
             self.load_balance,
+            self.each_statement,
             self.check_period,
             self.delay_threshold,
             self.wishes

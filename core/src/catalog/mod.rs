@@ -2,8 +2,9 @@
 //! nothing behind its names can write (pgpool's relation cache: `relcache_size`, `relcache_expire`).
 //!
 //! A name is judged by **every** object that bears it, in whatever schema, unless the text gives the schema: no session's
-//! search path can make it mean something that was not judged. What is not known is asked ([`Question`]); a view, a
-//! row-level policy, a domain or a default argument is judged by the text behind it. The machine asks nobody itself.
+//! search path can make it mean something that was not judged. Only where that would bar it, and the name means several
+//! things, the session's search path is asked for. What is not known is asked ([`Question`]); a view, a row-level policy,
+//! a domain or a default argument is judged by the text behind it. The machine asks nobody itself.
 
 mod hidden;
 mod question;
@@ -21,6 +22,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use hidden::{Hidden, names_with_query};
 use question::Whole;
+
+/// Where PostgreSQL's own objects are.
+const PG_CATALOG: &[u8] = b"pg_catalog";
 
 /// Functions of one name in one schema.
 #[derive(Debug)]
@@ -87,6 +91,8 @@ pub struct Subject<'a> {
     pub uses: &'a Uses,
     /// Unlogged tables are not read on standbys (`check_unlogged_table`).
     pub check_unlogged: bool,
+    /// The schemas that the session searches, if that is known.
+    pub path: Option<&'a [Box<[u8]>]>,
     /// Which functions write.
     pub functions: &'a FunctionList,
 }
@@ -185,10 +191,27 @@ impl Catalog {
         let check_unlogged = subject.check_unlogged;
         let verdict = Judgement::Anywhere;
         let (functions, seen) = (subject.functions, BTreeSet::new());
-        let mut judge = Judge { catalog: self, known, now, check_unlogged, functions, question, verdict, seen };
+        let path = subject.path;
+        let mut judge = Judge {
+            catalog: self,
+            known,
+            now,
+            check_unlogged,
+            path,
+            bars: 0,
+            ambiguous_bars: 0,
+            functions,
+            question,
+            verdict,
+            seen,
+        };
         judge.whole();
         judge.text(subject.text, subject.uses, 0);
-        let verdict = judge.verdict;
+        let (verdict, undecided) = (judge.verdict, judge.bars > 0 && judge.bars == judge.ambiguous_bars);
+        if undecided && path.is_none() && now >= self.silent_until {
+            question.own_path = question.is_empty();
+            return Judgement::Unknown;
+        }
         match verdict {
             Judgement::Anywhere if question.is_empty() => Judgement::Anywhere,
             Judgement::Anywhere if now < self.silent_until => Judgement::Primary(Reason::NotLookedUp, true),
@@ -229,6 +252,11 @@ struct Judge<'c, 'q> {
     known: &'c Database,
     now: Instant,
     check_unlogged: bool,
+    /// The schemas that are searched for what stands in the text itself.
+    path: Option<&'q [Box<[u8]>]>,
+    /// How often something was barred, and how often of that a name that means several things.
+    bars: usize,
+    ambiguous_bars: usize,
     functions: &'q FunctionList,
     question: &'q mut Question,
     verdict: Judgement,
@@ -239,6 +267,7 @@ struct Judge<'c, 'q> {
 impl<'c> Judge<'c, '_> {
     /// The gravest verdict is kept; one that writes is graver than one that does not.
     fn bar(&mut self, reason: Reason, writes: bool) {
+        self.bars += 1;
         if !matches!(self.verdict, Judgement::Primary(_, true)) {
             self.verdict = Judgement::Primary(reason, writes);
         }
@@ -317,8 +346,17 @@ impl<'c> Judge<'c, '_> {
             return;
         };
         let mut found = false;
+        let before = self.bars;
+        let own = known.objects.iter().any(|function| &*function.schema == PG_CATALOG);
         for function in &known.objects {
-            if schema.is_none_or(|schema| schema.bytes().eq(function.schema.iter().copied())) {
+            let meant = match (schema, self.path) {
+                (Some(schema), _) => schema.bytes().eq(function.schema.iter().copied()),
+                // What runs behind a name was read with an empty path: there, PostgreSQL's own have no schema.
+                (None, _) if depth > 0 && own => &*function.schema == PG_CATALOG,
+                (None, Some(path)) if depth == 0 => path.contains(&function.schema),
+                (None, _) => true,
+            };
+            if meant {
                 found = true;
                 if function.volatile {
                     self.bar(Reason::UnknownFunction, true);
@@ -330,6 +368,9 @@ impl<'c> Judge<'c, '_> {
         }
         if !found && !is_notation(folded) {
             self.bar(Reason::UnknownFunction, true);
+        }
+        if schema.is_none() && depth == 0 && known.objects.len() > 1 {
+            self.ambiguous_bars += self.bars - before;
         }
     }
 
@@ -344,8 +385,19 @@ impl<'c> Judge<'c, '_> {
             return;
         };
         let mut found = with_query;
+        let before = self.bars;
+        // The first of the path is meant.
+        let first = self
+            .path
+            .filter(|_| schema.is_none() && depth == 0)
+            .map(|path| path.iter().find(|schema| known.objects.iter().any(|relation| relation.schema == **schema)));
         for relation in &known.objects {
-            if schema.is_none_or(|schema| schema.bytes().eq(relation.schema.iter().copied())) {
+            let meant = match (schema, first) {
+                (Some(schema), _) => schema.bytes().eq(relation.schema.iter().copied()),
+                (None, Some(first)) => first == Some(&relation.schema),
+                (None, None) => true,
+            };
+            if meant {
                 found = true;
                 match relation.kind {
                     _ if relation.unlogged && self.check_unlogged => self.bar(Reason::Unlogged, false),
@@ -353,7 +405,7 @@ impl<'c> Judge<'c, '_> {
                     RelationKind::Sequence => self.bar(Reason::PrimaryAnswer, false),
                     RelationKind::Table | RelationKind::View => {}
                 }
-                if &*relation.schema == b"information_schema" || &*relation.schema == b"pg_catalog" {
+                if &*relation.schema == b"information_schema" || &*relation.schema == PG_CATALOG {
                     self.bar(Reason::Catalog, false);
                 }
                 if let Some(hidden) = &relation.hidden {
@@ -367,6 +419,9 @@ impl<'c> Judge<'c, '_> {
         }
         if !found {
             self.bar(Reason::UnknownRelation, false);
+        }
+        if schema.is_none() && depth == 0 && known.objects.len() > 1 {
+            self.ambiguous_bars += self.bars - before;
         }
     }
 

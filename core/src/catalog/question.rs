@@ -24,6 +24,8 @@ pub struct Question {
     pub whole: bool,
     /// The temporary relations of the session that asks.
     pub own_temporaries: bool,
+    /// The schemas that the session searches. Asked alone: the rest is asked with an empty path.
+    pub own_path: bool,
     /// Functions, without their schemas.
     pub functions: BTreeSet<Box<[u8]>>,
     /// Relations, without their schemas.
@@ -54,12 +56,17 @@ pub(super) struct Whole {
 impl Question {
     /// True when there is nothing to ask.
     pub fn is_empty(&self) -> bool {
-        !self.whole && !self.own_temporaries && self.functions.is_empty() && self.relations.is_empty()
+        let names = !self.functions.is_empty() || !self.relations.is_empty();
+        !names && !self.whole && !self.own_temporaries && !self.own_path
     }
 
     /// The query: several statements for one Query message, of which one returns one row of one column.
     pub fn sql(&self) -> Vec<u8> {
         let mut out = Vec::new();
+        if self.own_path {
+            out.extend_from_slice(OWN_PATH.as_bytes());
+            return out;
+        }
         out.extend_from_slice(PREAMBLE);
         let mut parts = 0;
         let mut part = |out: &mut Vec<u8>, write: &mut dyn FnMut(&mut Vec<u8>)| {
@@ -125,6 +132,9 @@ impl Question {
                 b"t" if self.own_temporaries => {
                     field()?;
                 }
+                b"p" if self.own_path => {
+                    field()?;
+                }
                 _ => return None,
             }
         }
@@ -133,7 +143,16 @@ impl Question {
 
     /// The temporary relations that an answer names.
     pub fn temporaries<'v>(&self, value: &'v [u8]) -> impl Iterator<Item = &'v [u8]> {
-        value.split(|byte| *byte == LINE).filter_map(|line| line.strip_prefix(&[b't', FIELD]))
+        Self::lines(value, b't')
+    }
+
+    /// The schemas that an answer names, in the order in which they are searched.
+    pub fn path<'v>(&self, value: &'v [u8]) -> impl Iterator<Item = &'v [u8]> {
+        Self::lines(value, b'p')
+    }
+
+    fn lines(value: &[u8], kind: u8) -> impl Iterator<Item = &[u8]> {
+        value.split(|byte| *byte == LINE).filter_map(move |line| line.strip_prefix(&[kind, FIELD]))
     }
 }
 
@@ -199,6 +218,12 @@ const OWN_TEMPORARIES: &str = "\
     SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 't', c.relname) AS line
         FROM pg_catalog.pg_class c
         WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relkind IN ('r', 'p', 'v', 'S')";
+
+/// The session's own, with those that are searched without being named.
+const OWN_PATH: &str = "\
+    SELECT pg_catalog.string_agg(pg_catalog.concat_ws(pg_catalog.chr(31), 'p', pg_catalog.translate(s.name,
+            pg_catalog.concat(pg_catalog.chr(30), pg_catalog.chr(31)), '')), pg_catalog.chr(30) ORDER BY s.at)
+        FROM ROWS FROM (pg_catalog.unnest(pg_catalog.current_schemas(true))) WITH ORDINALITY s(name, at)";
 
 /// An aggregate is as volatile as what it calls.
 const FUNCTIONS: &str = "\

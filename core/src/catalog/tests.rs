@@ -4,6 +4,7 @@ use super::{Catalog, Judgement, Question, Subject};
 use crate::policy::{FunctionList, patterns};
 use crate::sql::{Dialect, Reason, Uses, analyze_naming};
 use crate::time::{Duration, Instant};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,14 +12,16 @@ use alloc::vec::Vec;
 const T0: Instant = Instant::ZERO;
 
 /// A server's catalogue: lines for functions and relations by name, without their numbers.
-struct Server {
+struct Server<'s> {
     whole: &'static [&'static str],
     functions: &'static [(&'static str, &'static str)],
-    relations: &'static [(&'static str, &'static str)],
+    relations: &'s [(&'static str, &'static str)],
     list: FunctionList,
+    /// What the session searches.
+    path: &'s [&'static str],
 }
 
-const SERVER: Server = Server {
+const SERVER: Server<'static> = Server {
     whole: &["w|false", "m|full_name", "n|full_name", "n|v"],
     functions: &[
         ("lower", "pg_catalog|false|"),
@@ -44,9 +47,10 @@ const SERVER: Server = Server {
         ("twice", "b|v|false| SELECT v()"),
     ],
     list: FunctionList::Catalog,
+    path: &["pg_catalog", "other", "b", "public"],
 };
 
-impl Server {
+impl Server<'_> {
     fn answer(&self, question: &Question) -> String {
         let mut lines: Vec<String> = Vec::new();
         if question.whole {
@@ -70,13 +74,20 @@ impl Server {
     fn judge_with(&self, check_unlogged: bool, catalog: &mut Catalog, text: &str, now: Instant) -> (Judgement, usize) {
         let mut uses = Uses::new();
         analyze_naming(text.as_bytes(), Dialect::default(), &mut uses);
+        let mut path: Option<Vec<Box<[u8]>>> = None;
         for asked in 0.. {
             let mut question = Question::default();
             let functions = &self.list;
-            let subject = Subject { database: b"db", text: text.as_bytes(), uses: &uses, check_unlogged, functions };
+            let (text, path_known) = (text.as_bytes(), path.as_deref());
+            let subject = Subject { database: b"db", text, uses: &uses, check_unlogged, path: path_known, functions };
             let judgement = catalog.judge(&subject, now, &mut question);
             if judgement != Judgement::Unknown {
                 return (judgement, asked);
+            }
+            if question.own_path {
+                assert!(core::mem::take(&mut question.own_path) && question.is_empty(), "it is asked alone");
+                path = Some(self.path.iter().map(|schema| schema.as_bytes().into()).collect());
+                continue;
             }
             let age = catalog.age();
             let answer = self.answer(&question);
@@ -103,6 +114,27 @@ fn what_reads_may_go_anywhere() {
         "SELECT * FROM a.twice",
     ] {
         assert_eq!(judge(text), Judgement::Anywhere, "{text}");
+    }
+}
+
+#[test]
+fn a_name_that_means_several_things_is_judged_by_the_path() {
+    use Judgement::{Anywhere, Primary};
+    let unknown = Primary(Reason::UnknownFunction, true);
+    for (path, text, expected) in [
+        (&["pg_catalog", "public"][..], "SELECT lower(a) FROM t", Anywhere),
+        (&["pg_catalog", "public", "other"], "SELECT lower(a) FROM t", unknown),
+        (&["pg_catalog"], "SELECT * FROM twice", Primary(Reason::UnknownRelation, false)),
+        (&["pg_catalog", "a", "b"], "SELECT * FROM twice", Anywhere),
+        (&["pg_catalog", "b", "a"], "SELECT * FROM twice", Primary(Reason::VolatileView, true)),
+        (&["pg_catalog", "a", "public"], "SELECT * FROM twice, good, a.twice x", Anywhere),
+        (&["pg_catalog", "a", "public"], "SELECT v() FROM twice", unknown),
+        (&["pg_catalog", "public", "other"], "SELECT * FROM low", Anywhere),
+    ] {
+        let relations = &[SERVER.relations, &[("low", "public|v|false| SELECT lower(t.a) FROM public.t")]].concat();
+        let server = Server { path, relations, list: FunctionList::Catalog, ..SERVER };
+        let found = server.judge(&mut Catalog::new(256, Duration::ZERO), text, T0).0;
+        assert_eq!(found, expected, "{text} with {path:?}");
     }
 }
 
@@ -246,7 +278,7 @@ fn the_operators_lists_decide_instead_of_the_catalogue() {
     let list = || patterns(&["v".into(), "lower".into()]).unwrap();
     let read_only = Server { list: FunctionList::ReadOnly(list()), ..SERVER };
     let writing = Server { list: FunctionList::Writing(list()), ..SERVER };
-    let judge = |server: &Server, text| server.judge(&mut Catalog::new(256, Duration::ZERO), text, T0).0;
+    let judge = |server: &Server<'_>, text| server.judge(&mut Catalog::new(256, Duration::ZERO), text, T0).0;
     assert_eq!(judge(&read_only, "SELECT v()"), Judgement::Anywhere);
     assert_eq!(judge(&read_only, "SELECT f()"), Judgement::Primary(Reason::UnknownFunction, true));
     assert_eq!(judge(&writing, "SELECT missing()"), Judgement::Anywhere);

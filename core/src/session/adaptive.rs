@@ -1,9 +1,13 @@
-//! `disable_load_balance_on_write = dml_adaptive`: what a transaction has written, by name, and what is read of it.
+//! `disable_load_balance_on_write = dml_adaptive` and `dml_adaptive_global`: what a transaction has written, by name, and
+//! what is read of it, in this session or in any.
 
 use super::Session;
 use super::statements::Naming;
+use crate::link::Login;
+use crate::node::Delay;
 use crate::policy::OnWrite;
-use crate::sql::{Name, UseKind, Uses};
+use crate::sql::{Name, Reason, UseKind, Uses};
+use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
@@ -30,7 +34,35 @@ fn function(name: Name<'_>) -> Vec<u8> {
 
 impl Session {
     pub(super) fn is_adaptive(&self) -> bool {
-        self.setup.policy.on_write == OnWrite::Adaptive
+        matches!(self.setup.policy.on_write, OnWrite::Adaptive | OnWrite::AdaptiveGlobal)
+    }
+
+    fn is_global(&self) -> bool {
+        self.setup.policy.on_write == OnWrite::AdaptiveGlobal
+    }
+
+    /// Whether it matters for a read what was written: what was found out of it once may not hold now.
+    pub(super) fn minds_writes(&self) -> bool {
+        self.is_global() || (self.is_adaptive() && self.written.is_some())
+    }
+
+    /// Notes who is the primary.
+    pub(super) fn note_primary(&self, now: Instant) {
+        if let Some(main) = self.view.main().filter(|_| self.is_global()) {
+            self.commons.mutations.serves(main, now);
+        }
+    }
+
+    /// The transaction is over on the primary, and nobody has heard of it yet.
+    pub(super) fn publish_written(&self) {
+        let (Some(written), Some(login)) = (self.written.as_deref().filter(|_| self.is_global()), &self.login) else {
+            return;
+        };
+        let note = |table: Option<&[u8]>| self.commons.mutations.note(&login.database, table, self.idle_since);
+        written.names.iter().for_each(|name| note(Some(name)));
+        if written.unknown {
+            note(None);
+        }
     }
 
     /// What a text that writes writes; `None` inside stands for who knows what.
@@ -71,13 +103,35 @@ impl Session {
         }
     }
 
-    /// Whether a text reads what the transaction has written.
-    pub(super) fn reads_written(&self, text: &[u8], uses: &Uses) -> bool {
-        let Some(Written { names, .. }) = self.written.as_deref() else { return false };
-        uses.iter(text).any(|(kind, _, name)| match kind {
-            UseKind::Relation => names.contains(folded(name).as_slice()),
-            UseKind::Function => names.contains(function(name).as_slice()),
+    /// Why a text is the primary's because of what was written, if it is.
+    pub(super) fn reads_written(&self, text: &[u8], uses: &Uses) -> Option<Reason> {
+        let names = self.written.as_deref().map(|written| &written.names);
+        let own = |name: Vec<u8>| names.is_some_and(|names| names.contains(name.as_slice()));
+        let in_transaction = uses.iter(text).any(|(kind, _, name)| match kind {
+            UseKind::Relation => own(folded(name)),
+            UseKind::Function => own(function(name)),
             _ => false,
-        })
+        });
+        if in_transaction {
+            return Some(Reason::Written);
+        }
+        self.login.as_ref().filter(|_| self.is_global()).and_then(|login| self.reads_recent(login, text, uses))
+    }
+
+    fn reads_recent(&self, login: &Login, text: &[u8], uses: &Uses) -> Option<Reason> {
+        let (mutations, rules, now) = (&self.commons.mutations, &self.setup.policy.mutations, self.idle_since);
+        if mutations.is_cold(now, rules) {
+            return Some(Reason::ColdStart);
+        }
+        let delay = self.turn_port().and_then(|port| match self.view.node(port.node)?.replication.delay {
+            Delay::Time(delay) => Some(delay),
+            Delay::Bytes(0) => Some(Duration::ZERO),
+            Delay::Bytes(_) => None,
+        });
+        let lifetime = rules.lifetime(delay);
+        let recent = |name| mutations.is_recent(&login.database, &folded(name), now, lifetime);
+        uses.iter(text)
+            .any(|(kind, _, name)| kind == UseKind::Relation && recent(name))
+            .then_some(Reason::RecentlyWritten)
     }
 }

@@ -3,10 +3,10 @@
 //! A Query or FunctionCall ends one that has no Sync. After an error the rest of it is skipped, and it is made to fail
 //! wherever else it went.
 
-use super::Session;
 use super::port::{Ask, Target};
 use super::request::Step;
 use super::settle::ABORT_BLOCK;
+use super::{MAIN, Session};
 use crate::fault::{Culprit, Fault};
 use crate::wire::build::{self, Severity};
 use crate::wire::tag::frontend;
@@ -22,7 +22,7 @@ impl Session {
     /// one transaction; so what is under way on one must be known before the other is told to commit.
     pub(super) fn consider_sync(&mut self) -> Step {
         let ports = self.ports.iter().flatten().filter(|port| port.unsynced).count();
-        let both_concerned = self.last == Target::BALANCE || (self.last == Target::MAIN && self.both_asked);
+        let both_concerned = !self.last.has(MAIN) || (self.last == Target::MAIN && self.both_asked);
         if ports > 1 && both_concerned && !self.is_quiet() {
             return Step::Wait;
         }

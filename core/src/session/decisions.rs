@@ -1,7 +1,7 @@
 //! The last decisions about where statements go, for `SHOW pool_decisions`: a ring that allocates nothing once it is warm.
 
 use crate::limits::{DECISION_STATEMENT_BYTES, DECISIONS};
-use crate::node::NodeId;
+use crate::node::NodeSet;
 use crate::route::{Rule, Statement};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ pub struct Decision<'a> {
     /// Its role.
     pub user: &'a [u8],
     /// Where the statement went.
-    pub nodes: [Option<NodeId>; super::PORTS],
+    pub nodes: NodeSet,
     /// What the statement does.
     pub statement: Statement,
     /// The rule that decided.
@@ -37,7 +37,7 @@ pub struct Decision<'a> {
 struct Entry {
     at: Instant,
     session: u64,
-    nodes: [Option<NodeId>; super::PORTS],
+    nodes: NodeSet,
     statement: Statement,
     rule: Rule,
     follows: bool,
@@ -110,13 +110,14 @@ fn cut(text: &[u8], bytes: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::NodeId;
     use crate::sql::{Hazards, Reason, Route};
     use alloc::format;
 
     fn decision(session: u64, text: &[u8]) -> Decision<'_> {
         let statement = Statement { route: Route::Either, reason: Reason::Reads, hazards: Hazards::NONE };
         let (database, user, rule) = (b"shop".as_slice(), b"alice".as_slice(), Rule::Balanced);
-        let nodes = [Some(NodeId(1)), None];
+        let nodes = NodeSet::from_iter([NodeId(1)]);
         Decision { at: Instant(session), session, database, user, nodes, statement, rule, follows: false, text }
     }
 

@@ -3,14 +3,14 @@
 #[cfg(test)]
 mod tests;
 
-use super::{BALANCE, MAIN, Port, Report, Session, SessionEvent, Timer};
+use super::{MAIN, Port, Report, Session, SessionEvent, Timer};
 use crate::auth::AuthError;
 use crate::auth::passwd::Credential;
 use crate::auth::scram::{self, Verifier, salt_for};
 use crate::fault::{Culprit, Fault};
-use crate::limits::{AUTH_MESSAGE_BYTES, CANCEL_KEY_BYTES, ENCRYPTION_REQUESTS};
+use crate::limits::{AUTH_MESSAGE_BYTES, CANCEL_KEY_BYTES, ENCRYPTION_REQUESTS, PARTNERS};
 use crate::link::{AUTH_OK, AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, Link, Login, Refused, SCRAM_SHA_256};
-use crate::node::{Health, Mode, NodeId, Role};
+use crate::node::{Health, Mode, NodeId, NodeView, Role};
 use crate::policy::Who;
 use crate::time::{Duration, Instant};
 use crate::wire::startup::{self, PROTOCOL_3_2, Packet, Startup};
@@ -23,7 +23,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
-/// How long the load-balance node is waited for once the main node is there.
+/// How long the partners are waited for once the main node is there.
 const BALANCE_WAIT: Duration = Duration::from_millis(1_000);
 /// Rounds of the key derivation that clients are asked for: PostgreSQL's own default.
 const SCRAM_ITERATIONS: u32 = 4096;
@@ -59,9 +59,9 @@ pub(super) struct Linking {
     main: NodeId,
     /// Nodes of unknown role that turned out not to be the primary.
     tried: Vec<NodeId>,
-    /// The load-balance node that was asked for and has not answered.
-    balance: Option<NodeId>,
-    /// Set when only the load-balance node is waited for.
+    /// Partners that were asked for and have not answered.
+    partners: Vec<NodeId>,
+    /// Set when only they are waited for.
     balance_deadline: Option<Instant>,
 }
 
@@ -215,22 +215,28 @@ impl Session {
             return self.end(Some(fault));
         }
         let Some(main) = self.view.main() else { return self.end(Some(no_main())) };
-        let balance = if self.setup.load_balance { self.draw_balance_node() } else { None };
-        let balance = balance.filter(|node| *node != main);
+        // What it held before the client's proof is others'.
+        self.ports.truncate(MAIN + 1);
+        let partners = if self.setup.load_balance { self.draw_partners(main) } else { Vec::new() };
+        let wanted = partners.clone();
         self.phase =
-            Phase::Linking(Linking { deadline, protocol, main, tried: Vec::new(), balance, balance_deadline: None });
+            Phase::Linking(Linking { deadline, protocol, main, tried: Vec::new(), partners, balance_deadline: None });
         self.acquire(main);
-        if let Some(node) = balance {
-            self.acquire(node);
-        }
+        wanted.into_iter().for_each(|node| self.acquire(node));
     }
 
-    /// The node for this session's reads.
-    fn draw_balance_node(&self) -> Option<NodeId> {
-        let login = self.login.as_ref()?;
+    /// The nodes besides the main one that this session's reads may go to: one, unless they take turns.
+    fn draw_partners(&self, main: NodeId) -> Vec<NodeId> {
+        let Some(login) = &self.login else { return Vec::new() };
+        if self.setup.policy.may_turn() {
+            let serves = |node: &&NodeView| node.is_live_standby() && self.setup.policy.may_prefer(node);
+            let partners = self.view.nodes.iter().filter(serves).map(|node| node.id).filter(|node| *node != main);
+            return partners.take(PARTNERS).collect();
+        }
         let application = startup::value_of(&login.parameters, b"application_name").unwrap_or_default();
         let who = Who { application, database: &login.database, user: &login.user };
-        self.setup.policy.balance_node(&who, &self.view, self.lot)
+        let drawn = self.setup.policy.balance_node(&who, &self.view, self.lot, &|_| true);
+        drawn.into_iter().filter(|node| *node != main).collect()
     }
 
     fn acquire(&mut self, node: NodeId) {
@@ -254,12 +260,12 @@ impl Session {
             Err(_) => {}
         }
         let Phase::Linking(linking) = &mut self.phase else { return grant.ok() };
-        if linking.balance == Some(node) {
-            linking.balance = None;
+        if let Some(at) = linking.partners.iter().position(|partner| *partner == node) {
+            linking.partners.remove(at);
             let known_primary = self.view.node(node).is_some_and(|known| known.role == Role::Primary);
             match grant {
                 Ok(link) if link.in_hot_standby() != Some(false) && !known_primary => {
-                    self.ports[BALANCE] = Some(Box::new(Port::new(link)));
+                    self.ports.push(Some(Box::new(Port::new(link))));
                     self.linked(now);
                     return None;
                 }
@@ -270,7 +276,7 @@ impl Session {
             }
         }
         if linking.main != node || self.ports[MAIN].is_some() {
-            // The load-balance node was too slow for the links that were there before the client's proof.
+            // A partner was too slow for the links that were there before the client's proof.
             return grant.ok();
         }
         match grant {
@@ -303,7 +309,7 @@ impl Session {
             return false;
         }
         let mut live = self.view.nodes.iter().filter(|n| n.health != Health::Down && n.role != Role::Standby);
-        let next = live.find(|n| !linking.tried.contains(&n.id) && linking.balance != Some(n.id)).map(|n| n.id);
+        let next = live.find(|n| !linking.tried.contains(&n.id) && !linking.partners.contains(&n.id)).map(|n| n.id);
         if let Some(next) = next {
             linking.main = next;
             self.acquire(next);
@@ -340,7 +346,7 @@ impl Session {
         if self.ports[MAIN].is_none() {
             return;
         }
-        if linking.balance.is_some() {
+        if !linking.partners.is_empty() {
             linking.balance_deadline.get_or_insert(now.after(BALANCE_WAIT));
             return;
         }
@@ -353,12 +359,12 @@ impl Session {
         }
     }
 
-    /// The load-balance node is too slow: the session starts without it.
+    /// Partners are too slow: the session starts without them.
     pub(super) fn balance_overdue(&mut self, now: Instant) {
         if let Phase::Linking(linking) = &mut self.phase {
-            let overdue = linking.balance.take();
+            let overdue = core::mem::take(&mut linking.partners);
             self.linked(now);
-            if let Some(node) = overdue {
+            for node in overdue {
                 self.report(Report::Unreachable { node });
             }
         }
@@ -455,9 +461,9 @@ impl Session {
         build::backend_key_data(&mut out, process_id, &secret);
         build::ready_for_query(&mut out, TransactionStatus::Idle);
         self.client.queue.push(out.into());
-        if let Some(balance) = &mut self.ports[BALANCE] {
-            balance.link.uses += 1;
-        }
+        self.ports[MAIN + 1..].iter_mut().flatten().for_each(|partner| partner.link.uses += 1);
+        self.take_turn();
+        self.note_primary(self.idle_since);
         self.secrets.nonce = String::new();
         self.phase = Phase::Serving;
         self.events.push_back(SessionEvent::LoggedIn { process_id, secret });

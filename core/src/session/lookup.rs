@@ -4,9 +4,9 @@
 //! abort nor delay anything but the statement that waits for it. Where that is not possible the statement is for the
 //! primary, and the question is asked as soon as the transaction is over.
 
-use super::port::{Ask, Target};
+use super::port::Ask;
 use super::statements::{Summary, UNJUDGED};
-use super::{BALANCE, MAIN, Report, Session};
+use super::{MAIN, Report, Session};
 use crate::catalog::{Judgement, Question, Subject};
 use crate::fault::{Culprit, Fault};
 use crate::limits::{ANSWER_BYTES, CATALOG_ROUNDS};
@@ -26,8 +26,10 @@ pub(super) struct Inquiry {
     temporaries: BTreeSet<Box<[u8]>>,
     /// Some may have been created or dropped since.
     unsure: bool,
-    /// How often they have been asked for.
-    asked_for: u32,
+    /// The schemas that the session searches, once they have been asked for, and at which age of the catalogue.
+    path: Option<(u64, Vec<Box<[u8]>>)>,
+    /// How often one or the other has been found out, or has ceased to be known.
+    changes: u32,
     asked: Option<Box<Asked>>,
     /// To be asked when the transaction is over.
     later: Option<Box<Question>>,
@@ -85,9 +87,17 @@ impl Session {
         };
     }
 
+    /// A statement may change which schemas are searched: by a setting, the end of a transaction that had one, a schema
+    /// that is made, or whatever a function does.
+    pub(super) fn note_path(&mut self, summary: &Summary) {
+        if (summary.moves_path || summary.writes) && self.inquiry.path.take().is_some() {
+            self.inquiry.changes += 1;
+        }
+    }
+
     /// What has been found out of names holds as long as this is the same.
     pub(super) fn knowledge(&self) -> u64 {
-        let own = u64::from(self.inquiry.asked_for) + u64::from(self.inquiry.unsure);
+        let own = u64::from(self.inquiry.changes) + u64::from(self.inquiry.unsure);
         self.commons.catalog.borrow().age().wrapping_add(own << 32)
     }
 
@@ -107,7 +117,7 @@ impl Session {
             return self.ask_before_transaction();
         }
         let read = Summary { route: Route::Either, writes: false, ..*summary };
-        if !summary.open || self.ports[BALANCE].is_none() || self.choose(&read) != Target::BALANCE {
+        if !summary.open || !self.has_partners() || self.choose(&read).has(MAIN) {
             return false;
         }
         let Some(login) = &self.login else { return false };
@@ -115,10 +125,11 @@ impl Session {
         let catalog = self.commons.catalog.borrow();
         let check_unlogged = self.setup.check_unlogged;
         let functions = &self.setup.policy.functions;
-        let subject = Subject { database: &login.database, text, uses, check_unlogged, functions };
+        let path = self.inquiry.path.as_ref().filter(|(age, _)| *age == catalog.age()).map(|(_, path)| &path[..]);
+        let subject = Subject { database: &login.database, text, uses, check_unlogged, path, functions };
         let mut judgement = catalog.judge(&subject, self.idle_since, &mut question);
         drop(catalog);
-        question.own_temporaries = self.inquiry.unsure;
+        question.own_temporaries = self.inquiry.unsure && !question.own_path;
         if self.reads_temporary(text, uses) && !self.inquiry.unsure {
             judgement = Judgement::Primary(Reason::Temporary, true);
         } else if !question.is_empty() && judgement == Judgement::Anywhere {
@@ -156,7 +167,7 @@ impl Session {
     fn ask_before_transaction(&mut self) -> bool {
         let idle = self.is_quiet() && self.transaction_status() == TransactionStatus::Idle;
         let asked = core::mem::take(&mut self.inquiry.rounds) > 0;
-        if !self.inquiry.unsure || self.ports[BALANCE].is_none() || asked || !idle || self.is_in_batch() {
+        if !self.inquiry.unsure || !self.has_partners() || asked || !idle || self.is_in_batch() {
             return false;
         }
         let question = Question { own_temporaries: true, ..Question::default() };
@@ -170,8 +181,10 @@ impl Session {
 
     /// The port that a question goes to.
     fn port_for(&self, question: &Question) -> usize {
-        let ask_standby = self.setup.ask_balance_node && self.ports[BALANCE].is_some() && !question.own_temporaries;
-        if ask_standby { BALANCE } else { MAIN }
+        // The path that holds is that of the node where the read would run.
+        let ask_standby = question.own_path || (self.setup.ask_balance_node && !question.own_temporaries);
+        let ask_standby = ask_standby && self.turn_port().is_some();
+        if ask_standby { self.turn } else { MAIN }
     }
 
     /// Whether a Query of pgconvoy's own would go unnoticed: not in the middle of a message, and not where it would take
@@ -217,10 +230,14 @@ impl Session {
         let learnt = answer.as_ref().is_some_and(|answer| {
             catalog.learn(&login.database, &question, age, answer, self.dialect(), self.idle_since)
         });
+        let answer = answer.as_deref();
         if let (true, Some(answer)) = (question.own_temporaries, answer) {
-            self.inquiry.temporaries = question.temporaries(&answer).map(Into::into).collect();
+            self.inquiry.temporaries = question.temporaries(answer).map(Into::into).collect();
             self.inquiry.unsure = false;
-            self.inquiry.asked_for += 1;
+            self.inquiry.changes += 1;
+        } else if let (true, Some(answer)) = (question.own_path, answer) {
+            self.inquiry.path = Some((age, question.path(answer).map(Into::into).collect()));
+            self.inquiry.changes += 1;
         }
         if !learnt && age == catalog.age() {
             catalog.unanswered(self.idle_since);
@@ -239,7 +256,7 @@ impl Session {
     pub(super) fn transaction_over(&mut self) {
         self.tell_reshaped();
         if let Some(question) = self.inquiry.later.take()
-            && self.ports[BALANCE].as_ref().is_some_and(|balance| !balance.leaving)
+            && self.partners().any(|partner| !partner.leaving)
         {
             if self.may_ask(self.port_for(&question)) {
                 self.put_question(*question);

@@ -31,6 +31,7 @@ use crate::catalog::Catalog;
 use crate::fault::Fault;
 use crate::limits::{HELD_INPUT_BYTES, PENDING_REQUESTS, WRITE_QUEUE_BYTES};
 use crate::link::{Link, Login, Refused};
+use crate::mutations::Mutations;
 use crate::node::{Health, NodeId, View};
 use crate::policy::Policy;
 use crate::sql::{PoolReport, Verb};
@@ -53,12 +54,8 @@ use lookup::Inquiry;
 use port::{Port, Rest, Skipped, Target};
 use statements::{Naming, Statements};
 
-/// Ports of a session: the main one, and one for balanced reads.
-const PORTS: usize = 2;
-/// Position of the main port.
+/// Position of the main port. The others are partners, which reads may go to.
 const MAIN: usize = 0;
-/// Position of the port for balanced reads.
-const BALANCE: usize = 1;
 
 /// What the configuration fixes for a session at its start. By default nobody has a password, nothing is limited, spread
 /// or reported, and the salts that clients are shown can be foreseen.
@@ -104,13 +101,20 @@ pub struct Commons {
     pub catalog: RefCell<Catalog>,
     /// Where the last statements went.
     pub decisions: RefCell<Decisions>,
+    /// What was written when, by the sessions of all workers.
+    pub mutations: Arc<Mutations>,
 }
 
 impl Commons {
-    /// Nothing is known yet.
+    /// Nothing is known yet, and there are no other workers.
     pub fn new(catalog: Catalog) -> Rc<Self> {
+        Self::sharing(catalog, Arc::new(Mutations::new(1)))
+    }
+
+    /// Nothing is known yet, but for what the sessions of other workers write.
+    pub fn sharing(catalog: Catalog, mutations: Arc<Mutations>) -> Rc<Self> {
         let (keys, decisions) = (RefCell::new(KeyCache::new()), RefCell::default());
-        Rc::new(Self { keys, catalog: RefCell::new(catalog), decisions })
+        Rc::new(Self { keys, catalog: RefCell::new(catalog), decisions, mutations })
     }
 }
 
@@ -330,8 +334,13 @@ pub struct Session {
     login: Option<Arc<Login>>,
     /// The client has proved its password.
     proven: bool,
-    /// Boxed: most sessions have one, and an idle session should be small.
-    ports: [Option<Box<Port>>; PORTS],
+    /// The main port and its partners, which keep their positions as long as the session lives. Boxed: most sessions
+    /// have one, and an idle session should be small.
+    ports: Vec<Option<Box<Port>>>,
+    /// Position of the port that reads go to; the main one, where it is the primary's turn.
+    turn: usize,
+    /// Something has run since that was drawn, or what it was drawn for has changed.
+    turn_over: bool,
     statements: Statements,
     events: VecDeque<SessionEvent>,
     /// The batch of extended messages failed: messages are skipped up to Sync.
@@ -373,8 +382,6 @@ pub struct Session {
     loud_error: bool,
     /// A reply from a lost standby was replaced by an error: the block must not go on elsewhere.
     lost_reply: bool,
-    /// The load-balance node's link has been offered back.
-    releasing: bool,
     /// Notices of pgconvoy's own, on their way to the client.
     notices: Vec<u8>,
     /// A COMMIT is outstanding: if its reply is lost, its outcome is unknown.
@@ -415,7 +422,9 @@ impl Session {
             client: ClientSide::default(),
             login: None,
             proven: false,
-            ports: [const { None }; PORTS],
+            ports: alloc::vec![None],
+            turn: MAIN,
+            turn_over: false,
             statements: Statements::default(),
             events: VecDeque::new(),
             skipping: false,
@@ -438,7 +447,6 @@ impl Session {
             local_batch: false,
             both_asked: false,
             bringing: false,
-            releasing: false,
             notices: Vec::new(),
             committing: false,
             mid_client: None,
@@ -497,12 +505,14 @@ impl Session {
     /// The cluster changed.
     pub fn handle_view(&mut self, view: &Arc<View>, now: Instant) {
         self.view = Arc::clone(view);
-        let lost = self.ports[BALANCE].as_ref().map(|balance| balance.node);
-        let down = |node: &NodeId| view.node(*node).is_some_and(|known| known.health == Health::Down);
-        if let Some(node) = lost.filter(down) {
-            // A server that hangs closes nothing: whoever waits for it is told, and the connection is dropped.
-            self.node_gone(BALANCE, &Closed::Broken("It does not answer any more.".into()));
-            self.events.push_back(SessionEvent::Release { node });
+        self.note_primary(now);
+        let down = |node: NodeId| view.node(node).is_some_and(|known| known.health == Health::Down);
+        for position in self.partner_positions() {
+            if let Some(node) = self.ports[position].as_ref().map(|port| port.node).filter(|node| down(*node)) {
+                // A server that hangs closes nothing: whoever waits for it is told, and the connection is dropped.
+                self.node_gone(position, &Closed::Broken("It does not answer any more.".into()));
+                self.events.push_back(SessionEvent::Release { node });
+            }
         }
         self.settle(now);
     }
@@ -614,7 +624,6 @@ impl Session {
     pub fn take_link(&mut self, node: NodeId) -> Option<(Link, bool)> {
         let position = self.position(node)?;
         let mut port = self.ports[position].take()?;
-        self.releasing &= position != BALANCE;
         let reusable = port.is_reusable() && self.client_not_inside(position);
         port.link.parameters.shrink();
         Some((port.link, reusable))
@@ -667,7 +676,7 @@ impl Session {
 
     /// The backend that balanced reads go to.
     pub fn balance_node(&self) -> Option<NodeId> {
-        self.ports[BALANCE].as_ref().or(self.ports[MAIN].as_ref()).map(|port| port.node)
+        self.ports.get(self.turn)?.as_ref().or(self.ports[MAIN].as_ref()).map(|port| port.node)
     }
 
     /// What must hold between any two calls.
@@ -688,6 +697,19 @@ impl Session {
         assert!(inside <= 1, "the client is in the middle of two messages");
         assert!(!self.phase.is_proving() || self.nodes().next().is_none(), "a client that may be nobody holds a link");
         assert!(!self.is_over() || self.showing.is_none(), "a session that is over still shows a table");
+    }
+
+    /// The ports beside the main one.
+    fn partners(&self) -> impl Iterator<Item = &Port> {
+        self.ports[MAIN + 1..].iter().flatten().map(|port| &**port)
+    }
+
+    fn partner_positions(&self) -> core::ops::Range<usize> {
+        MAIN + 1..self.ports.len()
+    }
+
+    fn has_partners(&self) -> bool {
+        self.partners().next().is_some()
     }
 
     fn position(&self, node: NodeId) -> Option<usize> {

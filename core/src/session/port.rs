@@ -12,13 +12,11 @@ use bytes::BytesMut;
 
 /// A set of a session's ports, as bits by position. Position 0 is the main port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Target(pub u8);
+pub(super) struct Target(u64);
 
 impl Target {
     pub(super) const NONE: Self = Self(0);
     pub(super) const MAIN: Self = Self(1);
-    pub(super) const BALANCE: Self = Self(2);
-    pub(super) const BOTH: Self = Self(3);
 
     pub(super) const fn only(position: usize) -> Self {
         Self(1 << position)
@@ -30,6 +28,11 @@ impl Target {
 
     pub(super) const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// True for more than one.
+    pub(super) const fn is_several(self) -> bool {
+        self.0.count_ones() > 1
     }
 
     pub(super) const fn without(self, other: Self) -> Self {
@@ -51,7 +54,12 @@ impl Target {
     }
 
     pub(super) fn positions(self) -> impl Iterator<Item = usize> {
-        (0..super::PORTS).filter(move |position| self.has(*position))
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let position = rest.trailing_zeros() as usize;
+            rest &= rest.wrapping_sub(1);
+            (position < u64::BITS as usize).then_some(position)
+        })
     }
 }
 
@@ -120,6 +128,8 @@ pub(super) struct Owed {
     pub ask: Ask,
     /// True when the client sees the reply; otherwise it is only counted.
     pub relay: bool,
+    /// True for a Query of one statement: once that has been completed, only ReadyForQuery is owed.
+    pub single: bool,
 }
 
 impl Owed {
@@ -171,6 +181,8 @@ pub(super) struct Port {
     pub unsynced: bool,
     /// The batch has failed there: the backend skips what comes, up to Sync.
     pub failed: bool,
+    /// The Query at the front has had a completion of a statement.
+    pub completed: bool,
     /// A Flush went there since the last message that owes a reply.
     pub flushed: bool,
     /// The backend reads COPY data.
@@ -196,6 +208,8 @@ pub(super) struct Port {
     pub silent_error: bool,
     /// Nothing more is asked there: it is let go once nothing is owed.
     pub leaving: bool,
+    /// Its link has been offered back.
+    pub releasing: bool,
     /// How the lexer must read statements, by what the backend has reported.
     pub dialect: Dialect,
 }
@@ -212,6 +226,7 @@ impl Port {
             rest: Rest::default(),
             unsynced: false,
             failed: false,
+            completed: false,
             flushed: false,
             copy_in: false,
             swallowed_sync: false,
@@ -224,6 +239,7 @@ impl Port {
             erred: false,
             silent_error: false,
             leaving: false,
+            releasing: false,
             dialect,
         }
     }
@@ -234,7 +250,7 @@ impl Port {
             return;
         }
         self.flushed = false;
-        self.owed.push_back(Owed { ask, relay });
+        self.owed.push_back(Owed { ask, relay, single: false });
         if ask.is_extended() {
             self.unsynced = true;
         } else if ask == Ask::Sync {
@@ -245,6 +261,7 @@ impl Port {
 
     /// Takes away the owed reply at the front, and marks behind it.
     pub(super) fn answered(&mut self) {
+        self.completed = false;
         self.owed.pop_front();
         while self.owed.front().is_some_and(|owed| owed.ask == Ask::CopyEnd) {
             self.owed.pop_front();
@@ -340,6 +357,11 @@ impl Port {
     /// True when a ReadyForQuery is owed.
     pub(super) fn owes_ready(&self) -> bool {
         self.owed.iter().any(|owed| owed.ask.ends_ready())
+    }
+
+    /// True while it follows what the session does: it can be let go, but not be asked, once it does not.
+    pub(super) const fn is_in_step(&self) -> bool {
+        !self.leaving && !self.silent_error && !self.dying
     }
 
     /// True when nothing is owed and nothing is half-way in either direction.

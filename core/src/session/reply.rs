@@ -1,7 +1,7 @@
 //! What backends answer: each reply is matched with what was asked, and goes on to the client untouched, or nowhere.
 
 use super::port::{Ask, Rest, Target};
-use super::{BALANCE, Closed, MAIN, Report, Session, SessionEvent};
+use super::{Closed, MAIN, Report, Session, SessionEvent};
 use crate::fault::{Culprit, Fault};
 use crate::limits::{BACKEND_CONTROL_BYTES, ERROR_PREFIX_BYTES, SMALL_CHUNK_BYTES};
 use crate::wire::build::{self, Severity};
@@ -195,6 +195,7 @@ impl Session {
             }
             _ => return Err("a reply to something else than what was asked"),
         };
+        port.completed |= matches!(header.tag, backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE);
         if done {
             port.answered();
             // A copy that has succeeded has read all that was sent into it.
@@ -262,7 +263,7 @@ impl Session {
         port.erred = true;
         // What a standby cannot do though it looked like a read, such as a read of a view that writes, or any in a
         // session whose default is serializable, will be asked for again.
-        port.leaving |= position == BALANCE && matches!(&head.sqlstate, b"0A000" | b"25006");
+        port.leaving |= position != MAIN && matches!(&head.sqlstate, b"0A000" | b"25006");
         if port.swallowed_sync && !port.doubt() {
             port.turn_transparent();
             self.statements.port_gone(position);
@@ -300,6 +301,10 @@ impl Session {
             _ => return Err("a ReadyForQuery of the wrong length"),
         };
         port.link.status = status;
+        if position == MAIN && status == TransactionStatus::Idle {
+            self.publish_written();
+        }
+        let Some(port) = &mut self.ports[position] else { return Ok(Verdict::Drop) };
         match port.owed.front().copied() {
             Some(owed) if owed.ask.ends_ready() => {
                 port.copy_in = false;
@@ -342,6 +347,11 @@ impl Session {
         };
         let role = match told {
             Some((b"in_hot_standby", value)) => Some(Report::Role { node, standby: value == b"on" }),
+            Some((b"application_name", _)) => {
+                // Another application's reads may belong elsewhere.
+                self.turn_over |= position == MAIN;
+                None
+            }
             _ => None,
         };
         port.dialect = port.link.parameters.dialect();
@@ -369,11 +379,11 @@ impl Session {
         if position == MAIN {
             return self.main_gone(&port, why);
         }
-        self.statements.port_gone(BALANCE);
-        self.last = Target::MAIN;
-        if self.mid_client == Some(BALANCE) || (self.client.rest.bytes > 0 && self.client.rest_to == Target::BALANCE) {
+        self.partner_gone(position);
+        let inside = self.client.rest.bytes > 0 && self.client.rest_to == Target::only(position);
+        if self.mid_client == Some(position) || inside {
             // Half a message is with the client or with the standby: neither can be brought back into step.
-            self.mid_client = self.mid_client.filter(|speaker| *speaker != BALANCE);
+            self.mid_client = self.mid_client.filter(|speaker| *speaker != position);
             return if port.rest.bytes > 0 { self.end(None) } else { self.end(Some(standby_gone(&port, why))) };
         }
         self.answer_for(&port, why);
@@ -399,14 +409,18 @@ impl Session {
     fn answer_for(&mut self, port: &super::Port, why: &Closed) {
         let mut out = Vec::new();
         let mut failed = false;
-        for owed in port.owed.iter().filter(|owed| owed.relay && owed.ask != Ask::CopyEnd) {
-            if !failed && owed.ask != Ask::Sync {
+        // The client has been told of an error, but not what that did to its block.
+        self.lost_reply |= port.erred && port.owed.front().is_some_and(|owed| owed.relay);
+        let completed = port.completed && port.owed.front().is_some_and(|owed| owed.single);
+        for (at, owed) in port.owed.iter().enumerate().filter(|(_, owed)| owed.relay && owed.ask != Ask::CopyEnd) {
+            if !failed && owed.ask != Ask::Sync && !(at == 0 && completed) {
                 build::error(&mut out, Severity::Error, &standby_gone(port, why));
                 failed = true;
                 self.lost_reply = true;
             }
             if owed.ask.ends_ready() {
                 let status = match self.transaction_status() {
+                    TransactionStatus::InBlock if !self.lost_reply => TransactionStatus::InBlock,
                     TransactionStatus::Idle => TransactionStatus::Idle,
                     // The main backend's block is aborted before anything else is sent to it.
                     _ => TransactionStatus::Failed,

@@ -2,7 +2,7 @@
 
 use super::port::{Ask, Target};
 use super::statements::{Naming, Portal, Summary, UNJUDGED};
-use super::{BALANCE, MAIN, Report, Session};
+use super::{MAIN, Report, Session};
 use crate::fault::Fault;
 use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
 use crate::sql::{self, Reason, Route};
@@ -328,6 +328,11 @@ impl Session {
         self.report_sent(to, "", text);
         self.note_sent(&summary, naming.as_deref(), to);
         self.note_asked(to, Ask::Query);
+        for position in to.positions() {
+            if let Some(owed) = self.ports[position].as_mut().and_then(|port| port.owed.back_mut()) {
+                owed.single = summary.single;
+            }
+        }
         self.last = to;
         Ok(Step::Forward { to, before })
     }
@@ -342,10 +347,12 @@ impl Session {
         if let Some(reason) = self.setup.policy.pins(text).filter(|_| summary.open) {
             summary.pinned(reason);
         }
-        if summary.open && self.is_adaptive() && self.reads_written(text, &uses) {
-            summary.pinned(Reason::Written);
+        let written = if summary.open && self.minds_writes() { self.reads_written(text, &uses) } else { None };
+        if let Some(reason) = written {
+            // So far: it is judged again when it runs again.
+            (summary.route, summary.reason) = (Route::Primary, reason);
         }
-        let waits = self.look_up(text, &uses, &mut summary);
+        let waits = written.is_none() && self.look_up(text, &uses, &mut summary);
         let mut naming = Naming::of(&analysis.effect);
         if naming.is_none() && summary.writes && self.is_adaptive() {
             naming = Some(self.writes_of(text, &uses));
@@ -395,7 +402,7 @@ impl Session {
 
     /// Statements are kept when another port may need them, or their text is reported again when they run.
     fn keeps_statements(&self) -> bool {
-        self.ports[BALANCE].is_some() || self.reports_per_node()
+        self.has_partners() || self.reports_per_node()
     }
 
     /// Gives a statement to those of `to` that do not know it: `before` is what must be sent in front.
@@ -475,7 +482,7 @@ impl Session {
     fn judge_again(&mut self, name: &[u8]) -> Option<Summary> {
         let Some((_, known)) = self.statements.statement(name) else { return Some(Summary::UNTOLD) };
         let summary = known.summary;
-        if !summary.open || summary.judged_at == self.knowledge() {
+        if !summary.open || (summary.judged_at == self.knowledge() && !self.minds_writes()) {
             return Some(summary);
         }
         if !known.has_source() {
@@ -550,8 +557,9 @@ impl Session {
             (true, true) => Ask::ClosePortal,
             (true, false) => Ask::Close,
         };
-        if !closes && !of_portal && to == Target::BOTH {
-            to = if self.stands_apart() { Target::MAIN } else { Target::only(self.last.speaker()) };
+        if !closes && !of_portal && to.is_several() {
+            let last = Target::only(self.last.speaker());
+            to = if !self.stands_apart() && last.without(to).is_empty() { last } else { Target::only(to.speaker()) };
         }
         if !self.may_send(to) {
             return Step::Wait;

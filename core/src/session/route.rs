@@ -1,9 +1,12 @@
 //! Where a statement goes: what [`crate::route`] decides, given where the session stands.
 
 use super::decisions::Decision as Noted;
-use super::port::Target;
+use super::port::{Port, Target};
 use super::statements::{Naming, Summary, UNJUDGED};
-use super::{BALANCE, MAIN, PORTS, Report, Session, SessionEvent};
+use super::{MAIN, Report, Session, SessionEvent};
+use crate::node::NodeId;
+use crate::policy::Who;
+use crate::rng;
 use crate::route::{self, Decision, Destination, Standing};
 use crate::sql::{self, Hazards};
 use crate::wire::TransactionStatus;
@@ -13,9 +16,42 @@ impl Session {
     pub(super) fn choose(&self, summary: &Summary) -> Target {
         match self.decide(summary).to {
             Destination::Primary => Target::MAIN,
-            Destination::Balance => Target::BALANCE,
-            Destination::Both => Target::BOTH,
+            Destination::Balance => Target::only(self.turn),
+            Destination::Both => self.everyone(),
         }
+    }
+
+    /// The main port, and the partners that are where it is.
+    fn everyone(&self) -> Target {
+        let in_block = self.transaction_status() != TransactionStatus::Idle;
+        let beside = |port: &Port| port.is_in_step() && (port.link.status != TransactionStatus::Idle) == in_block;
+        let partners = self.partner_positions().filter(|at| self.ports[*at].as_deref().is_some_and(beside));
+        partners.fold(Target::MAIN, |all, position| all.with(Target::only(position)))
+    }
+
+    /// The partner that reads go to, if it can be asked.
+    pub(super) fn turn_port(&self) -> Option<&Port> {
+        let port = self.ports.get(self.turn).filter(|_| self.turn != MAIN)?.as_deref();
+        port.filter(|port| port.is_in_step())
+    }
+
+    /// Draws the node that reads go to from now on.
+    pub(super) fn take_turn(&mut self) {
+        self.turn_over = false;
+        let partner = |position: &usize| self.ports[*position].is_some();
+        if !self.setup.policy.may_turn() {
+            self.turn = self.partner_positions().find(partner).unwrap_or(MAIN);
+            return;
+        }
+        if self.setup.policy.each_statement {
+            self.lot = rng::lot(self.lot, 1);
+        }
+        let (Some(login), Some(main)) = (&self.login, &self.ports[MAIN]) else { return };
+        let application = main.link.parameters.get(b"application_name").unwrap_or_default();
+        let who = Who { application, database: &login.database, user: &login.user };
+        let attached = |node: NodeId| self.partners().any(|port| port.node == node && port.is_in_step());
+        let drawn = self.setup.policy.balance_node(&who, &self.view, self.lot, &attached);
+        self.turn = drawn.and_then(|node| self.position(node)).unwrap_or(MAIN);
     }
 
     /// Where a statement goes now, and why.
@@ -31,17 +67,19 @@ impl Session {
         route::decide(&statement, &standing)
     }
 
-    fn standing(&self) -> Standing {
-        let [Some(main), Some(balance)] = &self.ports else { return Standing::default() };
+    pub(super) fn standing(&self) -> Standing {
+        let Some(main) = self.ports[MAIN].as_ref().filter(|_| self.has_partners()) else { return Standing::default() };
+        let in_step = || self.partners().filter(|port| port.is_in_step());
         Standing {
             balanced: true,
-            out_of_step: balance.leaving || balance.silent_error || balance.dying,
+            out_of_step: in_step().next().is_none(),
+            primary_drawn: self.turn_port().is_none(),
             delayed: self.delayed,
             alone: self.alone,
             in_block: main.link.status != TransactionStatus::Idle,
-            partner_in_block: balance.link.status != TransactionStatus::Idle,
+            partner_in_block: in_step().any(|port| port.link.status != TransactionStatus::Idle),
             failed: main.link.status == TransactionStatus::Failed,
-            in_batch: main.unsynced || balance.unsynced,
+            in_batch: self.ports.iter().flatten().any(|port| port.unsynced),
             wrote: self.wrote,
             wrote_unknown: self.written.as_ref().is_some_and(|written| written.unknown),
             block_has_written: self.block_has_written,
@@ -69,10 +107,10 @@ impl Session {
         }
     }
 
-    /// True within a transaction block that the load-balance node is not part of.
+    /// True within a transaction block that no partner is part of.
     pub(super) fn stands_apart(&self) -> bool {
-        let [Some(main), Some(balance)] = &self.ports else { return false };
-        main.link.status != TransactionStatus::Idle && balance.link.status == TransactionStatus::Idle
+        let apart = self.partners().all(|port| port.link.status == TransactionStatus::Idle);
+        self.transaction_status() != TransactionStatus::Idle && self.has_partners() && apart
     }
 
     /// Where a name is given or taken that `on` know. The main port is asked too where only it is in the transaction,
@@ -90,7 +128,7 @@ impl Session {
         match self.statements.statement(name) {
             Some((_, known)) if known.naming.is_none() => {
                 let known = known.summary;
-                let judged = !known.open || known.judged_at == self.knowledge();
+                let judged = !known.open || (known.judged_at == self.knowledge() && !self.minds_writes());
                 if judged { known } else { Summary { route: sql::Route::Primary, writes: true, ..known } }
             }
             _ => *summary,
@@ -103,10 +141,8 @@ impl Session {
         if self.cancels > 0 {
             return false;
         }
-        let follows = match self.ports[BALANCE] {
-            Some(_) => target == self.last && !self.stateful,
-            None => self.afterwards.is_none(),
-        };
+        let follows =
+            if self.has_partners() { target == self.last && !self.stateful } else { self.afterwards.is_none() };
         self.owes_nothing() || (follows && !self.bringing)
     }
 
@@ -114,9 +150,7 @@ impl Session {
     pub(super) fn note_decision(&self, summary: &Summary, naming: Option<&Naming>, to: Target, text: &[u8]) {
         let Some(login) = &self.login else { return };
         let executed = self.executed(summary, naming);
-        let mut nodes = [None; PORTS];
-        let sent = to.positions().filter_map(|position| self.ports[position].as_ref());
-        nodes.iter_mut().zip(sent).for_each(|(node, port)| *node = Some(port.node));
+        let nodes = to.positions().filter_map(|position| Some(self.ports[position].as_ref()?.node)).collect();
         self.commons.decisions.borrow_mut().note(&Noted {
             at: self.idle_since,
             session: self.id,
@@ -136,7 +170,8 @@ impl Session {
             let report = Report::Sent { node: port.node, verb: summary.verb };
             self.events.push_back(SessionEvent::Report(report));
         }
-        self.both_asked |= target == Target::BOTH;
+        self.both_asked |= target.is_several();
+        self.turn_over |= self.setup.policy.each_statement;
         let writes = summary.writes && target.has(MAIN);
         self.wrote |= writes;
         if writes && self.is_adaptive() {
@@ -151,6 +186,7 @@ impl Session {
         if target.has(MAIN) {
             self.note_temporaries(summary);
         }
+        self.note_path(summary);
         if summary.stateful {
             self.alone |= target == Target::MAIN && self.ports[MAIN].as_ref().is_some_and(|port| port.unsynced);
             self.stateful = true;
@@ -160,10 +196,10 @@ impl Session {
         let forgets_alone =
             target == Target::MAIN && matches!(self.afterwards.as_deref(), Some(Naming::DeallocatesAll));
         let controls = summary.hazards.contains(Hazards::CONTROLS_TRANSACTION);
-        if let Some(balance) = &mut self.ports[BALANCE] {
+        for partner in self.ports[MAIN + 1..].iter_mut().flatten() {
             // A block that may be another one afterwards, or have lost a savepoint, on the main port alone.
-            let astray = controls && balance.link.status != TransactionStatus::Idle;
-            balance.leaving |= summary.parts_ways || forgets_alone || astray;
+            let astray = controls && partner.link.status != TransactionStatus::Idle;
+            partner.leaving |= summary.parts_ways || forgets_alone || astray;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What follows once an input has been dealt with: ports are brought into step, links let go, held input resumed.
 
 use super::port::{Ask, Target};
-use super::{BALANCE, MAIN, PORTS, Session, SessionEvent, Shutdown, Timer};
+use super::{MAIN, Session, SessionEvent, Shutdown, Timer};
 use crate::fault::{Culprit, Fault};
 use crate::time::Instant;
 use crate::wire::tag::frontend;
@@ -56,7 +56,7 @@ impl Session {
 
     /// Sends the probes that are due, but not into the middle of a message.
     fn probe_ports(&mut self) {
-        for position in 0..PORTS {
+        for position in 0..self.ports.len() {
             let between = self.client_not_inside(position);
             if let Some(port) = self.ports[position].as_mut().filter(|port| port.probe_due && between) {
                 port.probe();
@@ -91,8 +91,11 @@ impl Session {
             self.pinned &= chained;
             self.wrote = self.pinned;
             self.written = None;
-            self.delayed = self.ports[BALANCE].as_ref().is_some_and(|port| self.view.is_lagging(port.node));
             self.statements.transaction_over();
+            if self.turn_over || (self.turn != MAIN && self.turn_port().is_none()) {
+                self.take_turn();
+            }
+            self.delayed = self.turn_port().is_some_and(|port| self.view.is_lagging(port.node));
         }
         if chained {
             self.tell_reshaped();
@@ -114,31 +117,39 @@ impl Session {
     /// What one port refused and the other did not sets them apart, unless a failed block takes it back on both.
     fn compare(&mut self) {
         let both_asked = core::mem::take(&mut self.both_asked);
-        let [Some(main), Some(balance)] = &mut self.ports else { return };
+        let Some((Some(main), partners)) = self.ports.split_first_mut() else { return };
         let main_erred = core::mem::take(&mut main.erred);
-        let balance_erred = core::mem::take(&mut balance.erred);
-        let silent_error = core::mem::take(&mut balance.silent_error);
         let in_block = main.link.status != TransactionStatus::Idle;
-        balance.leaving |= silent_error && !main_erred;
-        balance.leaving |= both_asked && main_erred && !balance_erred && !in_block;
+        for partner in partners.iter_mut().flatten() {
+            let erred = core::mem::take(&mut partner.erred);
+            let silent_error = core::mem::take(&mut partner.silent_error);
+            partner.leaving |= silent_error && !main_erred;
+            partner.leaving |= both_asked && main_erred && !erred && !in_block;
+        }
     }
 
     /// A block that failed on one port must not go on, and not commit, on the other; one that ended on the main port
     /// must not linger on the other.
     fn align(&mut self) {
-        let [Some(main), Some(balance)] = &self.ports else { return };
         use TransactionStatus::{Failed, Idle, InBlock};
-        let (position, text) = match (main.link.status, balance.link.status) {
-            // A failure that the client has not seen costs the partnership, not the block.
-            (InBlock, Failed) if balance.silent_error => return,
-            (InBlock, Failed) => (MAIN, ABORT_BLOCK),
-            (Failed, InBlock) => (BALANCE, ABORT_BLOCK),
-            (Idle, InBlock | Failed) => (BALANCE, "ROLLBACK"),
-            _ => return,
-        };
-        let in_batch = if position == MAIN { main.unsynced } else { balance.unsynced };
-        if !in_batch && self.client_not_inside(position) {
-            self.inject(position, text);
+        for partner in self.partner_positions() {
+            let (Some(main), Some(port)) = (&self.ports[MAIN], &self.ports[partner]) else { continue };
+            let (position, text) = match (main.link.status, port.link.status) {
+                // A failure that the client has not seen costs the partnership, not the block.
+                (InBlock, Failed) if port.silent_error => continue,
+                (InBlock, Failed) => (MAIN, ABORT_BLOCK),
+                (Failed, InBlock) => (partner, ABORT_BLOCK),
+                (Idle, InBlock | Failed) => (partner, "ROLLBACK"),
+                _ => continue,
+            };
+            let in_batch = self.ports[position].as_ref().is_some_and(|port| port.unsynced);
+            if !in_batch && self.client_not_inside(position) {
+                self.inject(position, text);
+            }
+            if position == MAIN {
+                // What has failed on one partner fails on the others once it has failed here.
+                return;
+            }
         }
     }
 
@@ -154,23 +165,30 @@ impl Session {
         }
     }
 
-    /// Lets go of the load-balance node once it is out of step, or not of use any more.
+    /// Lets go of the partners that are out of step, or not of use any more.
     fn part(&mut self) {
         let alone = self.ports[MAIN].as_ref().is_some_and(|port| port.transparent);
         let in_block = |port: &super::Port| port.link.status == TransactionStatus::InBlock;
         let main_in_block = self.ports[MAIN].as_deref().is_some_and(in_block);
-        let Some(balance) = &mut self.ports[BALANCE] else { return };
-        balance.leaving |= balance.dying || alone;
-        // A portal of a block that goes on is read to its end where it was opened.
-        let both_in_block = main_in_block && in_block(balance);
-        let needed = both_in_block && !balance.dying && self.statements.has_portal_on(Target::BALANCE);
-        if balance.leaving && balance.is_quiet() && !needed && !self.releasing {
-            self.releasing = true;
-            self.statements.port_gone(BALANCE);
-            self.last = Target::MAIN;
-            let node = balance.node;
-            self.events.push_back(SessionEvent::Release { node });
+        for position in self.partner_positions() {
+            let Some(partner) = &mut self.ports[position] else { continue };
+            partner.leaving |= partner.dying || alone;
+            // A portal of a block that goes on is read to its end where it was opened.
+            let both_in_block = main_in_block && in_block(partner);
+            let needed = both_in_block && !partner.dying && self.statements.has_portal_on(Target::only(position));
+            if partner.leaving && partner.is_quiet() && !needed && !partner.releasing {
+                partner.releasing = true;
+                let node = partner.node;
+                self.events.push_back(SessionEvent::Release { node });
+                self.partner_gone(position);
+            }
         }
+    }
+
+    /// What went to a partner last went to nobody.
+    pub(super) fn partner_gone(&mut self, position: usize) {
+        self.statements.port_gone(position);
+        self.last = self.last.without(Target::only(position)).or_main();
     }
 
     /// Says something of pgconvoy's own to the client, between two messages.

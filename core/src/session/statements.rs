@@ -24,10 +24,14 @@ pub(super) struct Summary {
     pub reason: Reason,
     pub writes: bool,
     pub hazards: Hazards,
+    /// It is one statement.
+    pub single: bool,
     /// It changes transaction or session state: what follows waits for its reply.
     pub stateful: bool,
     /// It begins a transaction.
     pub begins: bool,
+    /// The schemas that are searched for names may not be the same afterwards.
+    pub moves_path: bool,
     /// It ends a transaction; if its reply is lost, nobody knows how.
     pub commits: bool,
     /// It ends a transaction, and begins another of the same kind.
@@ -71,8 +75,10 @@ impl Summary {
         reason: Reason::NotUnderstood,
         writes: true,
         hazards: Hazards::CHANGES_STATE_UNSEEN,
+        single: false,
         stateful: true,
         begins: false,
+        moves_path: true,
         commits: false,
         chains: false,
         pins: false,
@@ -110,8 +116,10 @@ impl Summary {
             reason: analysis.reason,
             writes: analysis.writes || pins,
             hazards,
+            single: analysis.count == Count::One,
             stateful: !matches!(effect, Effect::None) || (analysis.count == Count::Many && !analysis.open),
             begins: matches!(effect, Effect::Begin { .. }),
+            moves_path: !matches!(effect, Effect::None | Effect::Begin { .. }) || analysis.count == Count::Many,
             commits: matches!(effect, Effect::Commit { .. } | Effect::PrepareTransaction | Effect::CommitPrepared),
             chains: matches!(effect, Effect::Commit { chain: true } | Effect::Rollback { chain: true }),
             pins,

@@ -1,5 +1,6 @@
 //! Stories of one session with a primary and a load-balance node, by their subject. The stage that they share is here.
 
+mod adaptive;
 mod batches;
 mod commands;
 mod copy;
@@ -9,6 +10,7 @@ mod names;
 mod portals;
 mod routing;
 mod settings;
+mod spread;
 mod turns;
 
 use super::*;
@@ -19,11 +21,13 @@ use alloc::vec;
 
 const PRIMARY: NodeId = NodeId(0);
 const STANDBY: NodeId = NodeId(1);
+const OTHER: NodeId = NodeId(2);
 
 const NOW: Instant = Instant(1);
 
 struct Stage {
     session: Session,
+    now: Instant,
     released: Vec<NodeId>,
     cancelled: Vec<NodeId>,
     claimed: Vec<Box<[u8]>>,
@@ -36,20 +40,27 @@ struct Stage {
 impl Stage {
     /// A client that is logged in, with a port to the primary and one to a standby.
     fn paired() -> Self {
+        Self::attached(crate::policy::Policy::default(), &[STANDBY])
+    }
+
+    /// The same with some standbys.
+    fn attached(policy: crate::policy::Policy, standbys: &[NodeId]) -> Self {
         let node = |id, role| crate::node::NodeView {
             id,
-            weight_milli: if id == STANDBY { 1000 } else { 0 },
+            weight_milli: if id == PRIMARY { 0 } else { 1000 },
             role,
             health: crate::node::Health::Up,
             replication: crate::node::Replication::default(),
         };
-        let nodes = vec![node(PRIMARY, crate::node::Role::Primary), node(STANDBY, crate::node::Role::Standby)];
+        let mut nodes = vec![node(PRIMARY, crate::node::Role::Primary)];
+        nodes.extend(standbys.iter().map(|id| node(*id, crate::node::Role::Standby)));
         let view = Arc::new(View { epoch: 1, mode: crate::node::Mode::Streaming, nodes });
-        let setup = Setup { load_balance: true, ..Setup::default() };
+        let setup = Setup { load_balance: true, policy: Arc::new(policy), ..Setup::default() };
         let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
         let session = Session::new(Arc::new(setup), view, secrets, 7, 1, Commons::new(known()), NOW);
         let mut stage = Self {
             session,
+            now: NOW,
             released: vec![],
             cancelled: vec![],
             claimed: vec![],
@@ -103,13 +114,13 @@ impl Stage {
     }
 
     fn client(&mut self, bytes: &[u8]) {
-        self.session.handle_read(Peer::Client, &mut BytesMut::from(bytes), NOW);
+        self.session.handle_read(Peer::Client, &mut BytesMut::from(bytes), self.now);
         self.drain();
     }
 
     fn node(&mut self, node: NodeId, bytes: &[u8]) {
         assert!(self.session.wants_read(Peer::Node(node)), "node {node} speaks out of turn");
-        self.session.handle_read(Peer::Node(node), &mut BytesMut::from(bytes), NOW);
+        self.session.handle_read(Peer::Node(node), &mut BytesMut::from(bytes), self.now);
         self.drain();
     }
 
@@ -182,7 +193,7 @@ pub(super) fn kinds(mut bytes: &[u8]) -> String {
 fn link(node: NodeId, login: Arc<Login>) -> Link {
     let mut link = Link::new(node, login, "nonce".into(), NOW);
     drained(link.writes());
-    let hot = if node == STANDBY { &b"in_hot_standby\0on\0"[..] } else { b"in_hot_standby\0off\0" };
+    let hot = if node != PRIMARY { &b"in_hot_standby\0on\0"[..] } else { b"in_hot_standby\0off\0" };
     let bytes = [
         message(backend::AUTHENTICATION, &[0; 4]),
         message(backend::PARAMETER_STATUS, hot),

@@ -154,6 +154,10 @@ pub enum Reason {
     ReadWrite,
     /// It reads what the transaction has written (`dml_adaptive`).
     Written,
+    /// It reads what somebody has written, and standbys may not have yet (`dml_adaptive_global`).
+    RecentlyWritten,
+    /// What others have written is not known yet (`dml_adaptive_global`).
+    ColdStart,
     /// It reads one of the session's temporary relations (`check_temp_table`).
     Temporary,
     /// A blank stands in front of it, and `ignore_leading_white_space` is off.
@@ -198,6 +202,9 @@ impl Reason {
         match self {
             Reason::LeadingBlank => "ignore_leading_white_space = on",
             Reason::Pattern => "another primary_routing_query_pattern_list",
+            Reason::Written => "the end of the transaction",
+            Reason::RecentlyWritten => "some time, or a lower track_table_mutation_ttl_factor",
+            Reason::ColdStart => "some time, or a lower track_table_mutation_cold_start_duration",
             Reason::NotLookedUp => "the same statement once more, when its names have been looked up",
             Reason::Unlogged => "a logged table, or check_unlogged_table = off",
             Reason::UnknownRelation => "a relation of that name",
@@ -226,6 +233,8 @@ impl Reason {
             Reason::Snapshot => "one snapshot for a transaction that may write",
             Reason::ReadWrite => "read-write transaction",
             Reason::Written => "written in this transaction",
+            Reason::RecentlyWritten => "table was recently written",
+            Reason::ColdStart => "track table mutation cold start",
             Reason::Temporary => "temporary table",
             Reason::LeadingBlank => "blank in front",
             Reason::Pattern => "primary_routing_query_pattern_list",

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::diagnostic::{Diagnostic, Place, Severity};
-use super::groups::{BackendSettings, Clustering, Files, Listen, LoadBalance, Processes, Redirect};
+use super::groups::{BackendSettings, Clustering, Files, Listen, LoadBalance, Processes, Redirect, StreamingCheck};
 use super::names::{Parameter, SetAt, parameters};
 use super::policy::policy;
 use super::value::Value;
@@ -129,8 +129,14 @@ impl Check<'_> {
             self.note(Severity::Error, name, None, why);
         }
         if lists.disable_load_balance_on_write == DisableLoadBalanceOnWrite::DmlAdaptiveGlobal {
-            let message = "this word means transaction so far: after a write, its transaction reads from the primary";
-            self.note(Severity::Warning, "disable_load_balance_on_write", None, message.to_owned());
+            let check = StreamingCheck::read(self.values, None);
+            let timed = !check.delay_threshold_by_time.is_zero() || !check.replication_delay_source_cmd.is_empty();
+            if check.sr_check_period.is_zero() || !timed {
+                let message = "the standbys' delay is not known as a time: a written table is read from the primary for \
+                               track_table_mutation_max_staleness once a standby is behind";
+                let note = self.note(Severity::Warning, "disable_load_balance_on_write", None, message.to_owned());
+                note.help = Some("set sr_check_period and delay_threshold_by_time".to_owned());
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the lists and preferences of a configuration mean for routing.
 
+use pgconvoy_core::mutations::Rules;
 use pgconvoy_core::policy::{CheckTemporary, FunctionList, OnWrite, Policy, Relationships, patterns, preferences};
 
 use super::Config;
@@ -35,10 +36,13 @@ pub(super) fn policy(lists: &LoadBalance, redirect: &Redirect) -> Result<Policy,
             DisableLoadBalanceOnWrite::TransTransaction => OnWrite::TransTransaction,
             DisableLoadBalanceOnWrite::Always => OnWrite::Always,
             DisableLoadBalanceOnWrite::DmlAdaptive => OnWrite::Adaptive,
-            // The rest of the transaction reads from the primary, of whatever table.
-            DisableLoadBalanceOnWrite::Transaction | DisableLoadBalanceOnWrite::DmlAdaptiveGlobal => {
-                OnWrite::Transaction
-            }
+            DisableLoadBalanceOnWrite::DmlAdaptiveGlobal => OnWrite::AdaptiveGlobal,
+            DisableLoadBalanceOnWrite::Transaction => OnWrite::Transaction,
+        },
+        mutations: Rules {
+            factor_milli: (lists.track_table_mutation_ttl_factor * 1_000.0) as u64,
+            longest: lists.track_table_mutation_max_staleness,
+            cold_start: lists.track_table_mutation_cold_start_duration,
         },
         check_temporary: match lists.check_temp_table {
             CheckTempTable::Catalog => CheckTemporary::Catalog,
@@ -55,6 +59,7 @@ pub(super) fn policy(lists: &LoadBalance, redirect: &Redirect) -> Result<Policy,
         by_database: preferences(&redirect.database_redirect_preference_list)
             .map_err(of("database_redirect_preference_list"))?,
         by_user: preferences(&redirect.user_redirect_preference_list).map_err(of("user_redirect_preference_list"))?,
+        each_statement: lists.statement_level_load_balance,
         ..Policy::default()
     })
 }

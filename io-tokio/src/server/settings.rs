@@ -82,6 +82,8 @@ pub struct Settings {
     pub workers: usize,
     /// Names of each database that a worker remembers (`relcache_size`), and for how long (`relcache_expire`).
     pub catalog: (usize, Duration),
+    /// How many written tables are told apart (`track_table_mutation_table_size`).
+    pub written_tables: usize,
     /// Whether logins are logged (`log_connections`).
     pub log_connections: bool,
     /// Whether ends of sessions are logged (`log_disconnections`).
@@ -233,6 +235,7 @@ impl Settings {
             connect_timeout,
             probe,
             workers: config.own.worker_threads as usize,
+            written_tables: config.load_balance.track_table_mutation_table_size as usize,
             catalog: (config.relation_cache.relcache_size as usize, config.relation_cache.relcache_expire),
             log_connections: logging.log_connections,
             log_disconnections: logging.log_disconnections,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pgconvoy_core::fault::Fault;
 use pgconvoy_core::gate::{Entry, Gate};
 use pgconvoy_core::link::Login;
+use pgconvoy_core::mutations::Mutations;
 use pgconvoy_core::node::NodeId;
 use pgconvoy_core::pool::Limit;
 use pgconvoy_core::session::Activity;
@@ -121,6 +122,8 @@ pub(super) struct Shared<P> {
     /// What each worker has counted, node by node. It writes its own only.
     counts: Vec<Vec<NodeCounts>>,
     reshapings: AtomicU64,
+    /// Which tables were written when.
+    pub mutations: Arc<Mutations>,
     /// Sessions of each worker.
     pub loads: Vec<AtomicU32>,
     pub workers: Vec<mpsc::UnboundedSender<WorkerMail<P>>>,
@@ -147,6 +150,7 @@ impl<P> Shared<P> {
             cancel_keys: Mutex::default(),
             tokens: (0..nodes).map(|_| AtomicI64::new(settings.links_per_node.into())).collect(),
             reshapings: AtomicU64::new(0),
+            mutations: Arc::new(Mutations::new(settings.written_tables)),
             counts: workers.iter().map(|_| (0..nodes).map(|_| NodeCounts::default()).collect()).collect(),
             loads: workers.iter().map(|_| AtomicU32::new(0)).collect(),
             workers,

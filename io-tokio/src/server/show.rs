@@ -23,23 +23,24 @@ type Rows = Vec<Vec<String>>;
 
 /// Who asks for a table.
 pub(super) struct Asker {
-    session: SessionId,
+    /// The node that its reads go to.
+    balance: Option<NodeId>,
     user: Vec<u8>,
     superuser: bool,
 }
 
 impl Asker {
-    pub(super) fn of(id: SessionId, session: &Session) -> Self {
+    pub(super) fn of(session: &Session) -> Self {
         let user = session.login().map_or_else(Vec::new, |login| login.user.clone());
         let mut roles = session.links().map(|link| link.parameters.get(b"is_superuser"));
-        Self { session: id, user, superuser: roles.any(|is| is == Some(b"on")) }
+        Self { balance: session.balance_node(), user, superuser: roles.any(|is| is == Some(b"on")) }
     }
 }
 
 /// The rows of a table.
 pub(super) async fn rows<P>(kind: PoolReport, shared: &Shared<P>, view: &View, asker: &Asker) -> Rows {
     match kind {
-        PoolReport::Nodes => nodes(shared, view, asker.session),
+        PoolReport::Nodes => nodes(shared, view, asker.balance),
         PoolReport::Status => status(shared, view),
         PoolReport::Version => vec![vec![format!("{PGPOOL_VERSION} (pgconvoy {})", env!("CARGO_PKG_VERSION"))]],
         PoolReport::Processes => processes(shared).await,
@@ -94,7 +95,7 @@ pub(super) fn decisions(decisions: &Decisions, now: Instant) -> Vec<DecisionInfo
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let info = |decision: Decision<'_>| {
         let time = wall.checked_sub(now.since(decision.at)).unwrap_or(wall);
-        let nodes: Vec<String> = decision.nodes.iter().flatten().map(NodeId::to_string).collect();
+        let nodes: Vec<String> = decision.nodes.iter().map(|node| node.to_string()).collect();
         let [class, rule, mut reason, ..] = explain::words(&decision.statement, decision.rule);
         if decision.follows {
             reason.push_str(explain::FOLLOWS);
@@ -159,8 +160,7 @@ fn names(login: &Login) -> (String, String) {
     (text(&login.database), text(&login.user))
 }
 
-fn nodes<P>(shared: &Shared<P>, view: &View, asker: SessionId) -> Rows {
-    let balance = shared.with_sessions(|sessions| sessions.get(&asker).and_then(|info| info.balance_node));
+fn nodes<P>(shared: &Shared<P>, view: &View, balance: Option<NodeId>) -> Rows {
     let settings = shared.settings();
     let total: u64 = settings.backends.iter().map(|backend| backend.weight_milli).sum();
     let changed = shared.status_changes();

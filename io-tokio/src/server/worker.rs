@@ -93,12 +93,13 @@ impl<E: Env> Worker<E> {
         env.entropy(&mut seed);
         let pool = Pool::new(shared.settings().pool.clone());
         let (names, expire) = shared.settings().catalog;
+        let commons = Commons::sharing(Catalog::new(names, expire), Arc::clone(&shared.mutations));
         Rc::new(Self {
             env,
             index,
             shared,
             scratch: RefCell::default(),
-            commons: Commons::new(Catalog::new(names, expire)),
+            commons,
             reshapings: Cell::new(0),
             parameters: RefCell::default(),
             pool: RefCell::new(pool),
@@ -424,7 +425,7 @@ impl<E: Env> Worker<E> {
 
     pub(super) fn show(self: &Rc<Self>, kind: PoolReport, session: &Session, mailbox: &Rc<Mailbox<Line<E>>>) {
         let (worker, mailbox) = (Rc::clone(self), Rc::clone(mailbox));
-        let asker = Asker::of(mailbox.id, session);
+        let asker = Asker::of(session);
         spawn_local(async move {
             let view = Arc::clone(&worker.orders.borrow().view);
             let rows = super::show::rows(kind, &worker.shared, &view, &asker).await;

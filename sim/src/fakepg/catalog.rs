@@ -7,6 +7,8 @@ use pgconvoy_statements::{HARMLESS, PLAIN_TABLES};
 
 /// How a question about the catalogue begins.
 const QUESTION: &[u8] = b"SELECT pg_catalog.string_agg(line, pg_catalog.chr(30)) FROM (";
+/// How the question about the session's search path begins.
+const PATH: &[u8] = b"SELECT pg_catalog.string_agg(pg_catalog.concat_ws(pg_catalog.chr(31), 'p',";
 /// Functions of the tiny SQL, some of the schema of generated statements, and whether they are volatile.
 const FUNCTIONS: [(&str, bool); 12] = [
     ("generate_series", false),
@@ -32,18 +34,22 @@ const VIEWS: [(&str, &str); 4] = [
 
 /// True when `statement` asks about the catalogue.
 pub fn is_question(statement: &[u8]) -> bool {
-    statement.trim_ascii_start().starts_with(QUESTION)
+    let statement = statement.trim_ascii_start();
+    statement.starts_with(QUESTION) || statement.starts_with(PATH)
 }
 
 /// True when a query string ends in such a statement.
 pub fn asks(text: &[u8]) -> bool {
-    text.windows(QUESTION.len()).any(|window| window == QUESTION)
+    is_question(text) || text.windows(QUESTION.len()).any(|window| window == QUESTION)
 }
 
 /// The value that answers it, in a session with these temporary tables.
 pub fn answer(statement: &[u8], temporary: &[Vec<u8>]) -> Bytes {
     let text = String::from_utf8_lossy(statement);
     let mut lines = Vec::new();
+    if statement.trim_ascii_start().starts_with(PATH) {
+        return "p\u{1f}pg_catalog\u{1e}p\u{1f}public".into();
+    }
     if text.contains("'w', (") {
         lines.push("w|false".to_owned());
     }
@@ -54,6 +60,10 @@ pub fn answer(statement: &[u8], temporary: &[Vec<u8>]) -> Bytes {
         let volatile = FUNCTIONS.iter().find(|(known, _)| known == name).map(|(_, volatile)| *volatile);
         if let Some(volatile) = volatile.or(HARMLESS.contains(&name.as_str()).then_some(false)) {
             lines.push(format!("f|{at}|pg_catalog|{volatile}|"));
+            if name == "generate_series" {
+                // It means something else where another path is searched.
+                lines.push(format!("f|{at}|elsewhere|true|"));
+            }
         }
     }
     for (at, name) in names(&text, "'r', q.at").iter().enumerate() {
@@ -111,10 +121,12 @@ mod tests {
         let sql = question.sql();
         let last = &sql[sql.windows(QUESTION.len()).position(|window| window == QUESTION).unwrap()..];
         assert!(is_question(last) && asks(&sql));
-        let expected = "w|false*t|mine*f|1|pg_catalog|false|*f|3|pg_catalog|true|\
+        let expected = "w|false*t|mine*f|1|pg_catalog|false|*f|1|elsewhere|true|*f|3|pg_catalog|true|\
                         *r|2|public|v|false| SELECT item.id, item.label, public.steady(item.id) AS n FROM public.item;\
                         *r|3|public|r|false|";
         let expected = expected.replace('|', "\u{1f}").replace('*', "\u{1e}");
         assert_eq!(answer(last, &[b"mine".to_vec()]), expected.as_bytes());
+        let path = Question { own_path: true, ..Question::default() }.sql();
+        assert!(asks(&path) && answer(&path, &[]).starts_with(b"p\x1f"));
     }
 }

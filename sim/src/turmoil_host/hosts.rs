@@ -12,6 +12,7 @@ use crate::world::trace::Trace;
 use bytes::BytesMut;
 use pgconvoy_core::auth::passwd::PasswordFile;
 use pgconvoy_core::node::{Mode, NodeId};
+use pgconvoy_core::policy::Policy;
 use pgconvoy_core::pool::PoolSettings;
 use pgconvoy_core::rng::Rng;
 use pgconvoy_core::session::Setup;
@@ -249,6 +250,7 @@ fn settings(plan: &Plan) -> Settings {
             passwords: passwords.into(),
             authentication_timeout: Some(Duration::from_secs(60)),
             load_balance: plan.load_balance,
+            policy: Arc::new(Policy { each_statement: plan.each_statement, ..Policy::default() }),
             salt_seed: [7; 32],
             ..Setup::default()
         }),
@@ -269,6 +271,7 @@ fn settings(plan: &Plan) -> Settings {
             period: plan.check_period.max(SHORTEST_PERIOD),
         },
         workers: 1,
+        written_tables: 64,
         catalog: (256, std::time::Duration::ZERO),
         log_connections: false,
         log_disconnections: false,

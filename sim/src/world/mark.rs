@@ -53,6 +53,7 @@ marks! {
     LoginsRefused "F35: a client was told that a server refuses logins",
     // What pgconvoy does.
     Balanced "a read went to a standby",
+    TurnTaken "a session's next read went to another standby",
     PreparedAgain "F20: a statement was prepared again on another server",
     CatalogAsked "a server was asked about its catalogue",
     MadeToFail "a transaction that had failed on one server was made to fail on another",

@@ -143,7 +143,7 @@ fn decisions_are_kept_with_their_reasons() {
     let commons = Rc::clone(&stage.session.commons);
     let decisions = commons.decisions.borrow();
     let found: Vec<_> =
-        decisions.iter().map(|kept| (kept.session, kept.nodes[0], kept.rule.code(), kept.text)).collect();
+        decisions.iter().map(|kept| (kept.session, kept.nodes.iter().next(), kept.rule.code(), kept.text)).collect();
     let expected = [
         (7, Some(STANDBY), "balanced", b"SELECT 1".as_slice()),
         (7, Some(PRIMARY), "class", b"DELETE FROM t".as_slice()),

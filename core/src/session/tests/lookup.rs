@@ -277,3 +277,80 @@ fn what_was_prepared_unjudged_in_a_transaction_is_judged_before_it_runs() {
         assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (sent.into(), "".into()), "not on the standby");
     }
 }
+
+#[test]
+fn where_a_name_means_several_things_the_path_is_asked_for() {
+    let mut stage = ignorant();
+    let lower = ["w|false", "f|0|pg_catalog|false|", "f|0|tenant|true|", "r|0|public|r|false|"];
+    let path = ["p|pg_catalog", "p|public"];
+    stage.client(&query("SELECT lower(b) FROM t"));
+    assert_eq!(stage.sent(PRIMARY), "Q");
+    stage.node(PRIMARY, &answer(&lower));
+    assert_eq!(
+        (stage.sent(PRIMARY), stage.sent(STANDBY)),
+        ("".into(), "Q".into()),
+        "the path, where the read would run"
+    );
+    stage.node(STANDBY, &answer(&path));
+    assert_eq!(stage.sent(STANDBY), "Q", "the read");
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'I')].concat());
+    stage.client(&query("SELECT lower(b) FROM t"));
+    assert_eq!(stage.sent(STANDBY), "Q", "it is known now");
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'I')].concat());
+    stage.heard();
+    stage.begin();
+    stage.client(&query("SELECT lower(b) FROM t"));
+    assert_eq!(stage.sent(STANDBY), "Q", "in a block too");
+    stage.node(STANDBY, &[complete("SELECT 1"), ready(b'T')].concat());
+    stage.client(&query("SET LOCAL search_path = tenant"));
+    for node in [PRIMARY, STANDBY] {
+        stage.node(node, &[complete("SET"), ready(b'T')].concat());
+        stage.sent(node);
+    }
+    stage.client(&query("SELECT lower(b) FROM t"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "it may mean something else now");
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'T')].concat());
+    stage.client(&query("ROLLBACK"));
+    for node in [PRIMARY, STANDBY] {
+        stage.node(node, &[complete("ROLLBACK"), ready(b'I')].concat());
+    }
+    assert_eq!(
+        (stage.sent(PRIMARY), stage.sent(STANDBY)),
+        ("Q".into(), "QQ".into()),
+        "and is asked for when it can be"
+    );
+}
+
+#[test]
+fn the_path_is_asked_for_once_everything_else_is_known() {
+    let mut stage = ignorant();
+    stage.client(&query("SELECT a FROM t"));
+    assert_eq!(stage.sent(PRIMARY), "Q");
+    stage.node(PRIMARY, &answer(&["w|false", "r|0|public|r|false|", "r|0|tenant|v|false| SELECT volatile_f(1) AS a"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "what is behind the view");
+    stage.node(PRIMARY, &answer(&["f|0|public|true|"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()), "the path");
+    stage.node(STANDBY, &answer(&["p|pg_catalog", "p|public"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()), "the read");
+}
+
+#[test]
+fn two_names_may_mean_several_things() {
+    let mut stage = ignorant();
+    stage.client(&query("SELECT a, lower(b) FROM t"));
+    assert_eq!(stage.sent(PRIMARY), "Q");
+    let found = [
+        "w|false",
+        "f|0|pg_catalog|false|",
+        "f|0|tenant|true|",
+        "r|0|public|r|false|",
+        "r|0|tenant|v|false| SELECT volatile_f(1) AS a",
+    ];
+    stage.node(PRIMARY, &answer(&found));
+    if stage.sent(PRIMARY) == "Q" {
+        stage.node(PRIMARY, &answer(&["f|0|public|true|"]));
+    }
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()), "the path");
+    stage.node(STANDBY, &answer(&["p|pg_catalog", "p|public"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()), "the read");
+}

@@ -151,3 +151,41 @@ fn a_standby_that_hangs_is_given_up_when_the_cluster_says_so() {
     stage.client(&query("SELECT 1"));
     assert_eq!(stage.sent(PRIMARY), "Q");
 }
+
+#[test]
+fn a_read_that_was_complete_when_its_standby_was_lost_has_succeeded() {
+    let mut stage = Stage::paired();
+    for in_block in [false, true] {
+        if in_block {
+            stage = Stage::paired();
+            stage.begin();
+        }
+        stage.client(&query("SELECT 1"));
+        stage.node(STANDBY, &[row("1"), complete("SELECT 1")].concat());
+        stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+        stage.drain();
+        let heard = stage.heard_bytes();
+        assert_eq!(kinds(&heard), "DCZ");
+        assert_eq!(heard.last(), Some(if in_block { &b'T' } else { &b'I' }));
+        assert_eq!(stage.sent(PRIMARY), "", "nothing has to be taken back");
+    }
+    let mut stage = Stage::paired();
+    stage.client(&query("SELECT 1; SELECT 2"));
+    stage.node(STANDBY, &[row("1"), complete("SELECT 1")].concat());
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    assert_eq!(stage.heard(), "DCEZ", "of several, one is missing");
+}
+
+#[test]
+fn a_block_that_failed_on_a_standby_that_is_lost_has_failed() {
+    let mut stage = Stage::paired();
+    stage.begin();
+    stage.client(&[parse("", "SELECT 1/0"), bind("", ""), execute(""), sync()].concat());
+    stage.node(STANDBY, &[bare(b'1'), bare(b'2'), error("22012")].concat());
+    stage.session.handle_closed(Peer::Node(STANDBY), Closed::End, NOW);
+    stage.drain();
+    let heard = stage.heard_bytes();
+    assert_eq!((kinds(&heard).as_str(), heard.last()), ("12EZ", Some(&b'E')));
+    assert_eq!(stage.sent(PRIMARY), "Q", "the primary's block is made to fail before the client can commit it");
+}

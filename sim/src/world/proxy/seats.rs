@@ -32,6 +32,8 @@ pub(in crate::world) struct Seat {
     cancels_out: u32,
     /// The sessions that wait for the end of a cancel.
     cancellers: Vec<SessionId>,
+    /// The standby that its last read went to.
+    reader: Option<NodeId>,
     timer: Option<Instant>,
 }
 
@@ -72,6 +74,7 @@ impl World {
             waiting: false,
             cancels_out: 0,
             cancellers: Vec::new(),
+            reader: None,
             timer: None,
         };
         proxy.seats.insert(id, seat);
@@ -245,7 +248,7 @@ impl World {
                 SessionEvent::Show(_) | SessionEvent::Command { .. } => {
                     self.fail("a workload asked pgconvoy itself for something".to_owned())
                 }
-                SessionEvent::Report(report) => self.report(report),
+                SessionEvent::Report(report) => self.report(id, report),
                 SessionEvent::Close(fault) => {
                     self.trace.say(self.now, || format!("session {id} closes: {fault:?}"));
                     self.begin_end(id);
@@ -273,7 +276,7 @@ impl World {
         self.ask_for_link(ticket, Wish { session, node, login });
     }
 
-    fn report(&mut self, report: Report) {
+    fn report(&mut self, id: SessionId, report: Report) {
         match report {
             Report::Role { node, standby } => self.proxy.cluster.handle_role(node, standby, self.now),
             Report::Unreachable { node } => self.proxy.cluster.handle_suspicion(node, self.now),
@@ -281,7 +284,13 @@ impl World {
                 self.proxy.pool.claim(&database, self.now);
                 self.pool_events();
             }
-            Report::Sent { node, verb: Verb::Select } if node != NodeId(0) => self.mark(Mark::Balanced),
+            Report::Sent { node, verb: Verb::Select } if node != NodeId(0) => {
+                self.mark(Mark::Balanced);
+                let before = self.proxy.seats.get_mut(&id).and_then(|seat| seat.reader.replace(node));
+                if before.is_some_and(|before| before != node) {
+                    self.mark(Mark::TurnTaken);
+                }
+            }
             _ => {}
         }
         self.cluster_events();
@@ -436,7 +445,11 @@ impl World {
 
     fn schedule_session(&mut self, id: SessionId) {
         let Some(seat) = self.proxy.seats.get_mut(&id) else { return };
-        let wanted = seat.ending.or_else(|| seat.session.poll_timeout().map(|(at, _)| at));
+        let wanted = match seat.ending {
+            // Whoever has hung up waits for nothing more.
+            Some(at) => seat.client.map(|_| at),
+            None => seat.session.poll_timeout().map(|(at, _)| at),
+        };
         if let Some(at) = wanted.filter(|at| seat.timer.is_none_or(|planned| *at < planned)) {
             seat.timer = Some(at);
             self.heap.push(at.max(self.now), Event::Seat(id));
