@@ -6,8 +6,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use pgconvoy_io::testbed::{Options, Testbed};
-use support::postgres::{start, superuser};
+use support::postgres::{address, start, superuser};
 use support::proxy::{Backend, Options as ProxyOptions, Proxy};
+use support::wire::backend::Message;
 use support::wire::frontend::Frontend;
 use support::wire::{Connection, Login};
 
@@ -259,6 +260,50 @@ fn a_prepared_statement_follows_its_functions() {
     definer.query("ALTER FUNCTION stable_f(int) STABLE").expect("an answer");
     testbed.wait_standbys_caught_up().expect("the standbys catch up");
     assert_eq!(run("/*following*/", &mut reader), [0, 1]);
+    proxy.assert_healthy();
+}
+
+/// What a session hears of a statement that it has prepared and described, when its table has been changed: kinds of
+/// messages, and the codes of errors.
+fn hears_of_a_change(mut session: Connection, undone: bool) -> Vec<String> {
+    let mut heard = Vec::new();
+    let mut note = |messages: Vec<Message>| {
+        let said =
+            |message: &Message| if message.kind == b'E' { message.sqlstate() } else { char::from(message.kind).into() };
+        heard.push(messages.iter().filter(|message| message.kind != b'S').map(said).collect::<Vec<String>>().join(" "));
+    };
+    let described = Frontend::Describe(support::wire::frontend::Target::Statement, "p".to_owned());
+    let run = [Frontend::bind("", "p"), Frontend::execute(""), Frontend::Sync];
+    let mut batch = |session: &mut Connection, messages: &[Frontend]| {
+        note(session.send_all(messages).and_then(|()| session.read_to_ready()).expect("an answer"));
+    };
+    batch(&mut session, &[Frontend::parse("p", "SELECT * FROM t WHERE a > 0"), described, Frontend::Sync]);
+    batch(&mut session, &run);
+    for sql in ["BEGIN", "ALTER TABLE t ADD c int", "ROLLBACK"] {
+        if sql != "ROLLBACK" || undone {
+            session.query(sql).expect("an answer");
+            (0..2).for_each(|_| batch(&mut session, &run));
+        }
+    }
+    session.query("ROLLBACK").expect("an answer");
+    let close = Frontend::Close(support::wire::frontend::Target::Statement, "p".to_owned());
+    batch(&mut session, &[close, Frontend::Sync]);
+    batch(&mut session, &[Frontend::parse("p", "SELECT * FROM t WHERE a > 0"), Frontend::Sync]);
+    batch(&mut session, &run);
+    session.leave().expect("a close");
+    heard
+}
+
+#[test]
+fn a_prepared_statement_whose_rows_change_is_refused_as_postgresql_refuses_it() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    for undone in [true, false] {
+        let direct = Connection::login(address(testbed.node(0)), &Login::new(TRACED, "postgres")).expect("a login");
+        let expected = hears_of_a_change(direct, undone);
+        assert!(expected.iter().any(|answer| answer.contains("0A000")), "{expected:?}");
+        assert_eq!(hears_of_a_change(session(&proxy), undone), expected);
+    }
     proxy.assert_healthy();
 }
 

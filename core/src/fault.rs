@@ -32,12 +32,14 @@ pub struct Fault {
     pub detail: Option<String>,
     /// What to do about it, if that is known.
     pub hint: Option<Cow<'static, str>>,
+    /// The function of PostgreSQL's that says the same, where drivers act on that.
+    pub routine: Option<&'static str>,
 }
 
 impl Fault {
     /// A fault of `culprit` with a code and a message.
     pub fn new(culprit: Culprit, sqlstate: &SqlState, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { culprit, sqlstate: *sqlstate, message: message.into(), detail: None, hint: None }
+        Self { culprit, sqlstate: *sqlstate, message: message.into(), detail: None, hint: None, routine: None }
     }
 
     /// The client broke the protocol (08P01).
@@ -54,6 +56,13 @@ impl Fault {
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
+        self
+    }
+
+    /// The same fault as this function of PostgreSQL's would tell it.
+    #[must_use]
+    pub const fn routine(mut self, routine: &'static str) -> Self {
+        self.routine = Some(routine);
         self
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`Session`] (the boundary), `login` (start-up to the first ReadyForQuery), `request` (what the
 //! client sends), `batch` (what of it is one transaction), `route` (where it goes), `reply` (what backends answer),
-//! `settle` (what follows from both), `port` and `statements` (the bookkeeping), `local` (answers of pgconvoy's own),
+//! `settle` (what follows from both), `port`, `statements` and `shape` (the bookkeeping), `local` (answers of pgconvoy's own),
 //! `journal` (what is reported),
 //! `decisions` (what is kept of routing).
 //!
@@ -21,6 +21,7 @@ mod reply;
 mod request;
 mod route;
 mod settle;
+mod shape;
 mod statements;
 #[cfg(test)]
 mod tests;

@@ -74,6 +74,8 @@ pub(super) enum Ask {
     Bind,
     /// Describe: RowDescription or NoData, after a ParameterDescription for a statement.
     Describe,
+    /// The same, and the answer tells the shape of a statement's rows.
+    Shape,
     /// Execute: rows up to CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
     /// Close of a statement: CloseComplete.
@@ -101,8 +103,8 @@ pub(super) enum Ask {
 impl Ask {
     /// True for the messages of the extended protocol that an error makes the backend skip, up to Sync.
     pub(super) const fn is_extended(self) -> bool {
-        use Ask::{Bind, Close, ClosePortal, Describe, Execute, Fail, Parse, Prepare};
-        matches!(self, Parse | Bind | Describe | Execute | Close | ClosePortal | Prepare | Fail)
+        use Ask::{Bind, Close, ClosePortal, Describe, Execute, Fail, Parse, Prepare, Shape};
+        matches!(self, Parse | Bind | Describe | Shape | Execute | Close | ClosePortal | Prepare | Fail)
     }
 
     /// True for the messages that give or take the name of a portal.
@@ -110,9 +112,9 @@ impl Ask {
         matches!(self, Self::Bind | Self::ClosePortal)
     }
 
-    /// True for the messages that give or take the name of a statement.
+    /// True for the messages that give or take the name of a statement, or tell what is behind it.
     pub(super) const fn names_statement(self) -> bool {
-        matches!(self, Self::Parse | Self::Prepare | Self::Close)
+        matches!(self, Self::Parse | Self::Prepare | Self::Close | Self::Shape)
     }
 
     /// True when ReadyForQuery ends the reply.
@@ -133,9 +135,10 @@ pub(super) struct Owed {
 }
 
 impl Owed {
-    /// True when a name changes with the answer.
+    /// True when a name changes with the answer, or what is known of it.
     pub(super) fn names(self) -> bool {
-        (self.relay || self.ask == Ask::Prepare) && (self.ask.names_portal() || self.ask.names_statement())
+        let own = matches!(self.ask, Ask::Prepare | Ask::Shape);
+        (self.relay || own) && (self.ask.names_portal() || self.ask.names_statement())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What backends answer: each reply is matched with what was asked, and goes on to the client untouched, or nowhere.
 
 use super::port::{Ask, Rest, Target};
+use super::shape;
 use super::{Closed, MAIN, Report, Session, SessionEvent};
 use crate::fault::{Culprit, Fault};
 use crate::limits::{BACKEND_CONTROL_BYTES, ERROR_PREFIX_BYTES, SMALL_CHUNK_BYTES};
@@ -152,7 +153,7 @@ impl Session {
     /// Judges a message that is no row. `front` is as much of it as is there.
     fn judge(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
         use Ask::{Abort, Bind, Close, ClosePortal, Describe, Execute, FunctionCall, Parse};
-        use Ask::{Prepare, Probe, Query, Question};
+        use Ask::{Prepare, Probe, Query, Question, Shape};
         let whole = front.len() == header.total;
         match header.tag {
             backend::ERROR_RESPONSE => return Ok(self.judge_error(position, header, front)),
@@ -176,13 +177,17 @@ impl Session {
                 return Err("a message that is out of place");
             }
         }
+        let short = header.total <= BACKEND_CONTROL_BYTES;
+        if owed.ask == Shape && header.tag == backend::ROW_DESCRIPTION && short && !whole {
+            return Ok(Verdict::More);
+        }
         let done = match (header.tag, owed.ask) {
             (backend::PARSE_COMPLETE, Parse | Prepare)
             | (backend::BIND_COMPLETE, Bind)
             | (backend::CLOSE_COMPLETE, Close | ClosePortal | Probe)
-            | (backend::ROW_DESCRIPTION | backend::NO_DATA, Describe)
+            | (backend::ROW_DESCRIPTION | backend::NO_DATA, Describe | Shape)
             | (backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::PORTAL_SUSPENDED, Execute) => true,
-            (backend::PARAMETER_DESCRIPTION, Describe)
+            (backend::PARAMETER_DESCRIPTION, Describe | Shape)
             | (backend::FUNCTION_CALL_RESPONSE, FunctionCall)
             | (
                 backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::ROW_DESCRIPTION,
@@ -201,7 +206,9 @@ impl Session {
             // A copy that has succeeded has read all that was sent into it.
             port.swallowed_sync &= owed.ask != Execute;
         }
-        if owed.names() {
+        if owed.ask == Shape && done {
+            self.statements.described(position, whole.then(|| shape::digest(header.tag, &front[HEADER_BYTES..])));
+        } else if owed.names() && owed.ask != Shape {
             self.statements.confirmed(position, owed.ask);
         }
         Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
@@ -275,6 +282,8 @@ impl Session {
         let mut relay = owed.relay;
         if owed.ask.is_extended() {
             relay |= port.owed.iter().take_while(|owed| owed.ask != Ask::Sync).any(|owed| owed.relay);
+            // A Bind waits for it, and cannot do better.
+            relay |= self.statements.is_comparing(position);
             if owed.names() {
                 self.statements.failed(position, owed.ask);
             }

@@ -22,6 +22,8 @@ pub(super) enum Step {
     Wait,
     /// It goes to these ports; what stands in `before` goes in front of it, each to its own ports.
     Forward { to: Target, before: Vec<(Target, Bytes)> },
+    /// These go in front of it, each to its own ports, and their answers must come before it is looked at again.
+    Before(Vec<(Target, Bytes)>),
     /// It goes nowhere.
     Drop,
 }
@@ -109,9 +111,11 @@ impl Session {
             match step {
                 Ok(Step::More) => break,
                 Ok(Step::Wait) => {
-                    self.cut(&mut run, input);
-                    self.flush_ports();
-                    self.client.blocked = true;
+                    self.wait(&mut run, input, Vec::new());
+                    break;
+                }
+                Ok(Step::Before(before)) => {
+                    self.wait(&mut run, input, before);
                     break;
                 }
                 Ok(Step::Forward { to, before }) => {
@@ -130,6 +134,16 @@ impl Session {
             }
         }
         self.cut(&mut run, input);
+    }
+
+    /// What stands at the front waits for the answers to what has been sent, and to `before`.
+    fn wait(&mut self, run: &mut Run, input: &mut BytesMut, before: Vec<(Target, Bytes)>) {
+        self.cut(run, input);
+        for (ports, message) in before {
+            self.send(ports, &message);
+        }
+        self.flush_ports();
+        self.client.blocked = true;
     }
 
     /// Passes the message at the front, as much of it as is there.
@@ -406,7 +420,7 @@ impl Session {
     }
 
     /// Gives a statement to those of `to` that do not know it: `before` is what must be sent in front.
-    fn bring(&mut self, name: &[u8], to: Target, before: &mut Vec<(Target, Bytes)>) {
+    pub(super) fn bring(&mut self, name: &[u8], to: Target, before: &mut Vec<(Target, Bytes)>) {
         let Some((on, known)) = self.statements.statement(name).filter(|(_, known)| known.has_source()) else { return };
         let missing = to.without(on);
         if missing.is_empty() {
@@ -460,9 +474,13 @@ impl Session {
         if !self.may_send(to) {
             return Ok(Step::Wait);
         }
+        if let Some(step) = self.compare_shapes(name, to) {
+            return Ok(step);
+        }
+        let Some((_, known)) = self.statements.statement(name) else { return Ok(Step::Wait) };
         let text = if known.has_source() { statement_text(&known.source) } else { name };
         self.note_decision(&judged, known.naming.as_deref(), to, text);
-        let naming = known.naming.clone();
+        let (naming, told) = (known.naming.clone(), known.told.clone());
         let summary = self.executed(&judged, naming.as_deref());
         let text = Some(&known.source).filter(|_| known.has_source() && self.reports_per_node());
         let text = text.map(|source| statement_text(source).to_vec());
@@ -472,7 +490,8 @@ impl Session {
         }
         self.bring(name, to, &mut before);
         self.report_sent(to, "Bind: ", text.as_deref());
-        self.statements.bind_sent(portal, Portal { on: to, summary, naming, text: text.map(Into::into) });
+        let text = text.map(Into::into);
+        self.statements.bind_sent(portal, Portal { on: to, summary, naming, text, told });
         self.note_asked(to, Ask::Bind);
         self.last = to;
         Ok(Step::Forward { to, before })
@@ -538,12 +557,14 @@ impl Session {
             return self.malformed(if closes { Ask::Close } else { Ask::Describe });
         };
         let of_portal = kind == b'P';
-        let (on, local) = if of_portal {
+        let (on, local, told) = if of_portal {
             let portal = self.statements.portal(name);
-            (portal.map(|portal| portal.on), portal.and_then(|portal| portal.summary.local))
+            let told = portal.and_then(|portal| portal.told.clone());
+            (portal.map(|portal| portal.on), portal.and_then(|portal| portal.summary.local), told)
         } else {
             let known = self.statements.statement(name);
-            (known.map(|(on, _)| on), known.and_then(|(_, known)| known.summary.local))
+            let told = known.and_then(|(_, known)| known.told.clone());
+            (known.map(|(on, _)| on), known.and_then(|(_, known)| known.summary.local), told)
         };
         if let Some(local) = local {
             return self.local_named(closes, of_portal, name, local);
@@ -573,7 +594,11 @@ impl Session {
             _ => {}
         }
         self.report_sent(to, "", Some(letter.as_bytes()));
-        self.note_asked(to, ask);
+        if closes {
+            self.note_asked(to, ask);
+        } else {
+            self.note_described(to, told);
+        }
         self.last = to;
         Step::Forward { to, before }
     }

@@ -4,6 +4,7 @@
 //! is pending: what is sent right behind it counts on it, and it is forgotten if the backend refuses or skips it.
 
 use super::port::{Ask, Skipped, Target};
+use super::shape::Told;
 use crate::catalog::Judgement;
 use crate::limits::{KEPT_STATEMENT_BYTES, KEPT_STATEMENTS};
 use crate::route::Statement;
@@ -12,6 +13,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 /// What the names of a statement mean has not been found out.
 pub(super) const UNJUDGED: u64 = u64::MAX;
@@ -217,12 +219,24 @@ pub(super) struct Prepared {
     /// The whole Parse message, so that another port can be given it; the text alone of what pgconvoy answers itself.
     /// Empty where it is not kept.
     pub source: Vec<u8>,
+    /// What the client was told of its rows; `None` where no other port can come to know it.
+    pub told: Option<Rc<Cell<Told>>>,
 }
 
 impl Prepared {
     /// True when other ports can be given it.
     pub(super) fn has_source(&self) -> bool {
         !self.source.is_empty() && self.summary.local.is_none()
+    }
+
+    /// These ports do not know it any more.
+    fn forgotten_by(&mut self, gone: Target) {
+        self.on = self.on.without(gone);
+        if let Some(cell) = &self.told {
+            let mut told = cell.get();
+            told.forget(gone);
+            cell.set(told);
+        }
     }
 
     /// The ports of `wanted` where they know it or can be given it, otherwise those `on` which it is known.
@@ -240,11 +254,14 @@ pub(super) struct Portal {
     pub naming: Option<Rc<Naming>>,
     /// The statement's text, where it is reported again when the portal runs.
     pub text: Option<Rc<[u8]>>,
+    /// What the client was told of its statement's rows.
+    pub told: Option<Rc<Cell<Told>>>,
 }
 
 impl Portal {
     /// A portal of which nothing is known, on the main port.
-    pub(super) const UNTOLD: Self = Self { on: Target::MAIN, summary: Summary::UNTOLD, naming: None, text: None };
+    pub(super) const UNTOLD: Self =
+        Self { on: Target::MAIN, summary: Summary::UNTOLD, naming: None, text: None, told: None };
 }
 
 /// A change to the name of a statement that a backend has not confirmed yet.
@@ -256,6 +273,8 @@ enum Change {
     Brought(Box<[u8]>, Target),
     /// Close.
     Closed(Box<[u8]>),
+    /// Describe: the client will be told, or it is compared with what it was told.
+    Described(Rc<Cell<Told>>, bool),
     /// A message that gives no name.
     Nothing,
 }
@@ -311,6 +330,8 @@ pub(super) struct Statements {
     kept_bytes: usize,
     /// An unused buffer for the source of the next unnamed statement.
     spare: Vec<u8>,
+    /// Likewise for what the client is told of it.
+    spare_told: Option<Rc<Cell<Told>>>,
 }
 
 /// PostgreSQL keeps this many bytes of a name (`NAMEDATALEN` - 1).
@@ -339,7 +360,8 @@ impl Statements {
         (summary, naming): (Summary, Option<Rc<Naming>>),
         source: Option<&[u8]>,
     ) {
-        let mut prepared = Prepared { on: to, summary, naming, source: Vec::new() };
+        let told = source.map(|_| self.fresh_told(name));
+        let mut prepared = Prepared { on: to, summary, naming, source: Vec::new(), told };
         let room = self.has_room(name, source.map_or(0, <[u8]>::len));
         if let Some(source) = source.filter(|_| room) {
             if name.is_empty() {
@@ -351,6 +373,51 @@ impl Statements {
             prepared.source.extend_from_slice(source);
         }
         self.pending.push(to.speaker(), Change::Prepared(significant(name).into(), prepared));
+    }
+
+    /// Of a new statement, the client has been told nothing.
+    fn fresh_told(&mut self, name: &[u8]) -> Rc<Cell<Told>> {
+        // What an unnamed statement leaves behind serves another, once its portal is gone.
+        match self.spare_told.take_if(|told| name.is_empty() && Rc::strong_count(told) == 1) {
+            Some(told) => {
+                told.set(Told::default());
+                told
+            }
+            None => Rc::default(),
+        }
+    }
+
+    /// Notes a Describe, whose answer the client will see or that is only compared with what it was told.
+    pub(super) fn describe_sent(&mut self, position: usize, told: Rc<Cell<Told>>, to_client: bool) {
+        self.pending.push(position, Change::Described(told, to_client));
+    }
+
+    /// The oldest Describe that `position` had to answer has been answered with this shape.
+    pub(super) fn described(&mut self, position: usize, shape: Option<u64>) {
+        if let Some(Change::Described(cell, to_client)) = self.pending.take(position) {
+            let mut told = cell.get();
+            told.described(position, shape, to_client);
+            cell.set(told);
+        }
+    }
+
+    /// True while a Describe of the statement of which this was told is unanswered.
+    pub(super) fn is_being_described(&self, told: &Rc<Cell<Told>>) -> bool {
+        let same = |change: &Change| matches!(change, Change::Described(cell, _) if Rc::ptr_eq(cell, told));
+        self.pending.newest_first().any(same)
+    }
+
+    /// True while the client's Bind waits for a comparison at `position`.
+    pub(super) fn is_comparing(&self, position: usize) -> bool {
+        self.pending.0.iter().any(|(at, change)| *at == position && matches!(change, Change::Described(_, false)))
+    }
+
+    /// These ports forget a statement, if they can be given it again.
+    pub(super) fn unlearn(&mut self, name: &[u8], gone: Target) -> bool {
+        let known = if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(significant(name)) };
+        let Some(known) = known.filter(|known| known.has_source()) else { return false };
+        known.forgotten_by(gone);
+        true
     }
 
     /// What is known of the names of a statement has changed.
@@ -421,7 +488,7 @@ impl Statements {
                 }
             }
             Some(Change::Closed(name)) => self.closed(&name),
-            Some(Change::Nothing) | None => {}
+            Some(Change::Described(..) | Change::Nothing) | None => {}
         }
     }
 
@@ -457,7 +524,8 @@ impl Statements {
             source.extend_from_slice(text);
             self.kept_bytes += if name.is_empty() { 0 } else { text.len() };
         }
-        self.put(significant(name).into(), Prepared { on: Target::NONE, summary, naming: None, source });
+        let prepared = Prepared { on: Target::NONE, summary, naming: None, source, told: None };
+        self.put(significant(name).into(), prepared);
     }
 
     /// Keeps a statement.
@@ -478,6 +546,7 @@ impl Statements {
     fn forget(&mut self, name: &[u8], prepared: Prepared) {
         if name.is_empty() {
             self.spare = prepared.source;
+            self.spare_told = prepared.told;
         } else {
             self.kept_bytes -= prepared.source.len();
         }
@@ -524,7 +593,7 @@ impl Statements {
     /// A Query of pgconvoy's own ran at `position`, and dropped the unnamed statement there.
     pub(super) fn unnamed_lost(&mut self, position: usize) {
         if let Some(unnamed) = &mut self.unnamed {
-            unnamed.on = unnamed.on.without(Target::only(position));
+            unnamed.forgotten_by(Target::only(position));
         }
     }
 
@@ -532,8 +601,8 @@ impl Statements {
     pub(super) fn came_true(&mut self, naming: &Naming) {
         match naming {
             Naming::Prepares(name) => {
-                let prepared =
-                    Prepared { on: Target::MAIN, summary: Summary::UNTOLD, naming: None, source: Vec::new() };
+                let (on, summary) = (Target::MAIN, Summary::UNTOLD);
+                let prepared = Prepared { on, summary, naming: None, source: Vec::new(), told: None };
                 self.put(significant(name).into(), prepared);
             }
             Naming::Executes { .. } | Naming::Fetches(_) | Naming::Claims(_) | Naming::Writes(_) => {}
@@ -595,19 +664,19 @@ impl Statements {
         while self.pending.count(position) + self.pending_portals.count(position) > 0 {
             self.skipped(position, &Skipped { statements: 1, portals: 1 });
         }
-        let keep = |on: &mut Target| *on = on.without(Target::only(position));
+        let gone = Target::only(position);
         let pending = self.pending.0.iter_mut().filter_map(|(_, change)| match change {
             Change::Prepared(_, prepared) => Some(prepared),
             _ => None,
         });
         let statements = self.named.values_mut().chain(&mut self.unnamed).chain(pending);
-        statements.for_each(|prepared| keep(&mut prepared.on));
+        statements.for_each(|prepared| prepared.forgotten_by(gone));
         let pending = self.pending_portals.0.iter_mut().filter_map(|(_, change)| match change {
             PortalChange::Bound(_, portal) => Some(portal),
             _ => None,
         });
         let portals = self.portals.values_mut().chain(&mut self.unnamed_portal).chain(pending);
-        portals.for_each(|portal| keep(&mut portal.on));
+        portals.for_each(|portal| portal.on = portal.on.without(gone));
     }
 
     /// The bytes kept are counted right and within their bound; `owed` tells what each port has to answer.

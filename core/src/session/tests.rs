@@ -10,6 +10,7 @@ mod names;
 mod portals;
 mod routing;
 mod settings;
+mod shapes;
 mod spread;
 mod turns;
 

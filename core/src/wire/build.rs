@@ -69,6 +69,9 @@ pub fn error(out: &mut Vec<u8>, severity: Severity, fault: &Fault) {
         if let Some(hint) = &fault.hint {
             field(b'H', hint.as_bytes());
         }
+        if let Some(routine) = fault.routine {
+            field(b'R', routine.as_bytes());
+        }
         out.push(0);
     });
 }

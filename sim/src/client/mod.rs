@@ -15,6 +15,7 @@ mod route;
 pub mod workload;
 
 pub use automaton::{Explanation, Moment};
+pub use names::NAMES;
 
 use crate::frame;
 use crate::tag::Tag;

@@ -7,7 +7,8 @@ use super::Client;
 use super::automaton::{Answer, Block, Outcome};
 use super::request::{one_of_two, rows};
 
-const NAMES: [&str; 3] = ["s0", "s1", "s2"];
+/// The names that all clients use.
+pub const NAMES: [&str; 3] = ["s0", "s1", "s2"];
 
 /// What a name stands for, as far as the client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

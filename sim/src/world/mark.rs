@@ -55,6 +55,7 @@ marks! {
     Balanced "a read went to a standby",
     TurnTaken "a session's next read went to another standby",
     PreparedAgain "F20: a statement was prepared again on another server",
+    Compared "F20: a statement was compared with what its client had been told of it",
     CatalogAsked "a server was asked about its catalogue",
     MadeToFail "a transaction that had failed on one server was made to fail on another",
     CopyProbed "F22: a failed copy was probed for its Sync",

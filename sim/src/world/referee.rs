@@ -4,10 +4,11 @@
 
 use super::mark::Mark;
 use super::net::PipeId;
+use crate::client::NAMES;
 use crate::fakepg::{HandOut, Observation};
 use crate::frame;
 use pgconvoy_core::delay::QUESTION;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of one client session.
 #[derive(Debug, Default)]
@@ -43,6 +44,8 @@ pub struct Referee {
     all_to_one: bool,
     clients: BTreeMap<u32, Sent>,
     connections: BTreeMap<PipeId, Traffic>,
+    /// Digests of the messages that describe the statements of all clients.
+    descriptions: BTreeSet<u64>,
     /// Digests of what may be sent that no client has sent, and what it means.
     insertions: BTreeMap<u64, Option<Mark>>,
 }
@@ -55,7 +58,8 @@ impl Referee {
         insertions.insert(query(ABORT_BLOCK), Some(Mark::MadeToFail));
         insertions.insert(digest(b'P', &format!("pgconvoy\0{ABORT_BLOCK}\0\0\0")), Some(Mark::MadeToFail));
         insertions.insert(digest(b'C', "Ppgconvoy\0"), Some(Mark::CopyProbed));
-        Self { all_to_one, clients: BTreeMap::new(), connections: BTreeMap::new(), insertions }
+        let descriptions = [""].iter().chain(&NAMES).map(|name| digest(b'D', &format!("S{name}\0"))).collect();
+        Self { all_to_one, clients: BTreeMap::new(), connections: BTreeMap::new(), descriptions, insertions }
     }
 
     /// A client has sent messages.
@@ -155,7 +159,11 @@ impl Referee {
             |message: &(u8, u64)| skipping || !self.all_to_one || matches!(message.0, b'd' | b'c' | b'f' | b'S');
         let found = rest.iter().position(|message| message.1 == digest);
         let found = found.filter(|skipped| rest[..*skipped].iter().all(skips));
+        // A statement that is prepared again is described there, to be compared with what the client was told of it: the
+        // client itself may describe it later.
+        let compared = kind == b'D' && !self.all_to_one && self.descriptions.contains(&digest) && found != Some(0);
         match found {
+            _ if compared => return Ok(Some(Mark::Compared)),
             Some(skipped) => traffic.cursor += skipped + 1,
             // A statement is prepared again on a server that does not have it yet.
             None if kind == b'P' && !self.all_to_one && sent.messages.contains(&(kind, digest)) => {
