@@ -213,10 +213,11 @@ impl Catalog {
             return Judgement::Unknown;
         }
         match verdict {
-            Judgement::Anywhere if question.is_empty() => Judgement::Anywhere,
-            Judgement::Anywhere if now < self.silent_until => Judgement::Primary(Reason::NotLookedUp, true),
-            Judgement::Anywhere => Judgement::Unknown,
-            verdict => verdict,
+            // It cannot come worse.
+            Judgement::Primary(_, true) => verdict,
+            _ if question.is_empty() => verdict,
+            _ if now < self.silent_until => Judgement::Primary(Reason::NotLookedUp, true),
+            _ => Judgement::Unknown,
         }
     }
 

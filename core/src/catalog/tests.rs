@@ -245,6 +245,15 @@ fn new_limits_hold_for_what_is_known() {
 }
 
 #[test]
+fn what_is_for_the_primary_may_write_all_the_same() {
+    let mut catalog = Catalog::new(256, Duration::ZERO);
+    assert_eq!(SERVER.judge(&mut catalog, "TABLE u", T0).0, Judgement::Primary(Reason::Unlogged, false));
+    let found = SERVER.judge(&mut catalog, "SELECT v() FROM u", T0);
+    assert_eq!(found, (Judgement::Primary(Reason::UnknownFunction, true), 1), "what else is in it is asked");
+    assert_eq!(SERVER.judge(&mut catalog, "SELECT 1 FROM u, t", T0), (Judgement::Primary(Reason::Unlogged, false), 1));
+}
+
+#[test]
 fn a_volatile_operator_bars_everything() {
     let server = Server { whole: &["w|true"], ..SERVER };
     let mut catalog = Catalog::new(256, Duration::ZERO);

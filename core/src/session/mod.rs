@@ -379,6 +379,8 @@ pub struct Session {
     bringing: bool,
     /// What the outstanding request means for prepared statements.
     afterwards: Option<Rc<Naming>>,
+    /// It makes the main port forget all names, and not the other: there they would be in the way.
+    forgets_alone: bool,
     /// The client has seen an error since the last request that changes state.
     loud_error: bool,
     /// A reply from a lost standby was replaced by an error: the block must not go on elsewhere.
@@ -443,6 +445,7 @@ impl Session {
             stateful: false,
             alone: false,
             afterwards: None,
+            forgets_alone: false,
             loud_error: false,
             lost_reply: false,
             local_batch: false,

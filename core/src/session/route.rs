@@ -192,14 +192,13 @@ impl Session {
             self.stateful = true;
             self.loud_error = false;
         }
-        // Names that are forgotten on the main port alone would be in the way on the other.
-        let forgets_alone =
+        self.forgets_alone |=
             target == Target::MAIN && matches!(self.afterwards.as_deref(), Some(Naming::DeallocatesAll));
         let controls = summary.hazards.contains(Hazards::CONTROLS_TRANSACTION);
         for partner in self.ports[MAIN + 1..].iter_mut().flatten() {
             // A block that may be another one afterwards, or have lost a savepoint, on the main port alone.
             let astray = controls && partner.link.status != TransactionStatus::Idle;
-            partner.leaving |= summary.parts_ways || forgets_alone || astray;
+            partner.leaving |= summary.parts_ways || astray;
         }
     }
 }

@@ -75,10 +75,13 @@ impl Session {
         self.bringing = false;
         self.committing = false;
         self.take_answer();
+        let forgets_alone = core::mem::take(&mut self.forgets_alone);
         if let Some(naming) = self.afterwards.take()
             && !self.loud_error
         {
             self.statements.came_true(&naming);
+            let partners = self.ports[MAIN + 1..].iter_mut().flatten();
+            partners.for_each(|partner| partner.leaving |= forgets_alone);
         }
         if self.local_batch || self.ports.iter().flatten().any(|port| port.unsynced) {
             // What an earlier batch did to a block may be known only now that the next one has begun.

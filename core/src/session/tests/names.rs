@@ -260,6 +260,16 @@ fn within_a_block_of_the_primarys_own_names_are_taken_there_too() {
     stage.node(PRIMARY, &[complete("DEALLOCATE ALL"), ready(b'T')].concat());
     assert_eq!(stage.released, [STANDBY], "its names would be in the way");
     let mut stage = begun();
+    stage.client(&query("DISCARD ALL"));
+    stage.node(PRIMARY, &[error("25001"), ready(b'E')].concat());
+    assert!(stage.released.is_empty(), "nothing was forgotten");
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "DISCARD ALL"), bind("", ""), execute(""), sync()].concat());
+    let answer = [bare(b'1'), bare(b'2'), complete("DISCARD ALL"), ready(b'I')].concat();
+    stage.node(STANDBY, &answer);
+    stage.node(PRIMARY, &answer);
+    assert!(stage.released.is_empty(), "all is forgotten on both");
+    let mut stage = begun();
     stage.client(&query("SELECT oops"));
     stage.node(PRIMARY, &[error("42703"), ready(b'E')].concat());
     stage.sent(PRIMARY);
