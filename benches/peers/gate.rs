@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::figure::{Figure, Samples};
 use crate::launch::Peer;
-use crate::workload::{Script, Workload};
+use crate::workload::{Mode, Script, Workload};
 
 /// A bound on one figure.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +24,15 @@ enum Bound {
 }
 
 impl Gate {
-    /// The goals for `workload`.
-    pub fn of(workload: Workload) -> Vec<Self> {
+    /// The goals for `workload` with this many servers.
+    pub fn of(workload: Workload, nodes: u32) -> Vec<Self> {
         let gate = |figure, against, bound| Self { workload, figure, against, bound };
+        if nodes > 1 {
+            let Workload::Pgbench(Script::Select, mode, _) = workload else { return Vec::new() };
+            let cpu = gate(Figure::CpuPerThousand, Some(Peer::PgconvoyAlone), Bound::AtMost(1.15));
+            let faster = gate(Figure::Throughput, Some(Peer::Pgpool), Bound::AtLeast(2.0));
+            return if mode == Mode::Simple { vec![cpu] } else { vec![cpu, faster] };
+        }
         let no_slower_than = |peer| gate(Figure::Throughput, Some(peer), Bound::AtLeast(1.0));
         match workload {
             Workload::Pgbench(script, _, clients) => {

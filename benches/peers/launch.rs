@@ -35,10 +35,12 @@ pub enum Peer {
     Forwarder,
     /// pgbouncer in session mode.
     Pgbouncer,
-    /// pgpool-II without load balancing.
+    /// pgpool-II, which balances where there are several servers.
     Pgpool,
     /// pgconvoy with pgpool-II's configuration.
     Pgconvoy,
+    /// The same with one server, where the others have several.
+    PgconvoyAlone,
 }
 
 impl fmt::Display for Peer {
@@ -49,6 +51,7 @@ impl fmt::Display for Peer {
             Self::Pgbouncer => "pgbouncer",
             Self::Pgpool => "pgpool",
             Self::Pgconvoy => "pgconvoy",
+            Self::PgconvoyAlone => "pgconvoy-alone",
         })
     }
 }
@@ -86,13 +89,14 @@ impl Running {
             }
             Peer::Pgpool => {
                 let mut command = world.command(&installed("pgpool")?, &folder);
-                command.arg("-n").arg("-f").arg(pgpool_conf(world, &folder, port, clients)?);
+                command.arg("-n").arg("-f").arg(pgpool_conf(world.servers(), &folder, port, clients)?);
                 command
             }
-            Peer::Pgconvoy => {
+            Peer::Pgconvoy | Peer::PgconvoyAlone => {
                 let program = copied(Path::new(env!("CARGO_BIN_EXE_pgconvoy")), &folder, "pgconvoy")?;
                 let mut command = world.command(&program, &folder);
-                command.args(["serve", "-n", "-f"]).arg(pgpool_conf(world, &folder, port, clients)?);
+                let servers = if peer == Peer::Pgconvoy { world.servers() } else { &world.servers()[..1] };
+                command.args(["serve", "-n", "-f"]).arg(pgpool_conf(servers, &folder, port, clients)?);
                 command
             }
             Peer::Direct => unreachable!("it has no proxy and was answered above"),
@@ -229,8 +233,22 @@ fn pgbouncer_ini(world: &World, port: u16, clients: usize) -> String {
 }
 
 /// Writes one configuration for pgpool-II and pgconvoy alike; returns its path.
-fn pgpool_conf(world: &World, folder: &Path, port: u16, clients: usize) -> Result<PathBuf> {
-    let (server, port_of_server) = (world.server().ip(), world.server().port());
+fn pgpool_conf(servers: &[SocketAddr], folder: &Path, port: u16, clients: usize) -> Result<PathBuf> {
+    let backends: String = servers
+        .iter()
+        .enumerate()
+        .map(|(node, server)| {
+            format!(
+                "backend_hostname{node} = '{}'\n\
+                 backend_port{node} = {}\n\
+                 backend_weight{node} = 1\n\
+                 backend_flag{node} = 'DISALLOW_TO_FAILOVER'\n",
+                server.ip(),
+                server.port()
+            )
+        })
+        .collect();
+    let balance = if servers.len() > 1 { "on" } else { "off" };
     let place = folder.display();
     let pcp_port = port + 1;
     let lines = format!(
@@ -243,16 +261,13 @@ fn pgpool_conf(world: &World, folder: &Path, port: u16, clients: usize) -> Resul
          pcp_socket_dir = '{place}'\n\
          pid_file_name = '{place}/pgpool.pid'\n\
          logdir = '{place}'\n\
-         backend_hostname0 = '{server}'\n\
-         backend_port0 = {port_of_server}\n\
-         backend_weight0 = 1\n\
-         backend_flag0 = 'DISALLOW_TO_FAILOVER'\n\
+         {backends}\
          num_init_children = {clients}\n\
          max_pool = 1\n\
          child_life_time = 0\n\
          connection_cache = on\n\
          reset_query_list = 'ABORT; DISCARD ALL'\n\
-         load_balance_mode = off\n\
+         load_balance_mode = {balance}\n\
          enable_pool_hba = off\n\
          pool_passwd = ''\n\
          sr_check_period = 0\n\

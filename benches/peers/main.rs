@@ -60,6 +60,9 @@ struct Arguments {
     /// pgbench's scale; TPC-B by 64 clients wants at least 64.
     #[arg(long, env = "PGCONVOY_BENCH_SCALE", default_value_t = 10)]
     scale: u32,
+    /// How many servers there are: a primary and its standbys.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    nodes: u32,
     /// How many clients are idle.
     #[arg(long, env = "PGCONVOY_BENCH_IDLE_CLIENTS", default_value_t = 2000)]
     idle_clients: usize,
@@ -111,6 +114,7 @@ fn main() -> Result<()> {
     let mut peers = arguments.peers.clone();
     if peers.is_empty() {
         peers = Peer::value_variants().to_vec();
+        peers.retain(|peer| arguments.nodes > 1 || *peer != Peer::PgconvoyAlone);
     }
     raise_file_limit(arguments.idle_clients)?;
     run(&arguments, &workloads, &peers)
@@ -118,21 +122,22 @@ fn main() -> Result<()> {
 
 /// Measures and reports.
 fn run(arguments: &Arguments, workloads: &[Workload], peers: &[Peer]) -> Result<()> {
-    let &Arguments { rounds, seconds, scale, idle_clients, .. } = arguments;
-    let mut world = World::start(scale, idle_clients)?;
+    let &Arguments { rounds, seconds, scale, nodes, idle_clients, .. } = arguments;
+    let mut world = World::start(scale, idle_clients, nodes)?;
     let (samples, failures) = measure_all(&mut world, arguments, workloads, peers);
     let settings = json!({
         "rounds": rounds,
         "seconds": seconds,
         "scale": scale,
+        "nodes": nodes,
         "idle_clients": idle_clients,
         "cores": std::thread::available_parallelism()?.get(),
         "server": world.ask("SHOW server_version")?,
     });
     drop(world);
     println!("medians over {rounds} round(s) of {seconds} s; a ratio is the median of the rounds' ratios");
-    print!("{}", report::text(&samples, workloads));
-    let json = report::json(&samples, workloads, &settings, &failures);
+    print!("{}", report::text(&samples, workloads, nodes));
+    let json = report::json(&samples, workloads, nodes, &settings, &failures);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("the target folder has no parent")?;
     let file = target.join("peers.json");
     fs::write(&file, serde_json::to_string_pretty(&json)? + "\n")?;

@@ -65,7 +65,7 @@ const TABLES: [(&str, &[Column], Kind); 4] = [
 ];
 
 /// Everything as text: one table for each kind of workload, then the goals.
-pub fn text(samples: &Samples, workloads: &[Workload]) -> String {
+pub fn text(samples: &Samples, workloads: &[Workload], nodes: u32) -> String {
     let mut text = String::new();
     for (title, columns, kind) in TABLES {
         let shown: Vec<Workload> = workloads.iter().copied().filter(|workload| kind == Kind::of(*workload)).collect();
@@ -73,7 +73,7 @@ pub fn text(samples: &Samples, workloads: &[Workload]) -> String {
             text += &format!("\n{title}\n{table}\n");
         }
     }
-    text + &format!("\nGoals for pgconvoy\n{}\n", goals(samples, workloads))
+    text + &format!("\nGoals for pgconvoy\n{}\n", goals(samples, workloads, nodes))
 }
 
 /// One table of figures; none when nothing of it was measured.
@@ -99,10 +99,10 @@ fn figures(samples: &Samples, workloads: &[Workload], columns: &[Column]) -> Opt
 }
 
 /// The goals beside what was got.
-fn goals(samples: &Samples, workloads: &[Workload]) -> Table {
+fn goals(samples: &Samples, workloads: &[Workload], nodes: u32) -> Table {
     let mut table = new_table();
     table.set_header(["workload", "figure", "goal", "got", ""]);
-    for gate in workloads.iter().flat_map(|workload| Gate::of(*workload)) {
+    for gate in workloads.iter().flat_map(|workload| Gate::of(*workload, nodes)) {
         let (got, verdict) = match gate.got(samples) {
             Some(got) => (format!("{got:.2}"), if gate.is_met(got) { "met" } else { "MISSED" }),
             None => (String::new(), "not measured"),
@@ -113,7 +113,7 @@ fn goals(samples: &Samples, workloads: &[Workload]) -> Table {
 }
 
 /// Everything as JSON: the medians, the samples behind them, and the goals.
-pub fn json(samples: &Samples, workloads: &[Workload], settings: &Value, failures: &[String]) -> Value {
+pub fn json(samples: &Samples, workloads: &[Workload], nodes: u32, settings: &Value, failures: &[String]) -> Value {
     let results: Vec<Value> = samples
         .iter()
         .map(|(workload, peer, rounds)| {
@@ -137,7 +137,7 @@ pub fn json(samples: &Samples, workloads: &[Workload], settings: &Value, failure
         })
         .collect();
     let gates: Vec<Value> =
-        workloads.iter().flat_map(|workload| Gate::of(*workload)).map(|gate| gate.json(samples)).collect();
+        workloads.iter().flat_map(|workload| Gate::of(*workload, nodes)).map(|gate| gate.json(samples)).collect();
     json!({ "settings": settings, "results": results, "goals": gates, "failures": failures })
 }
 

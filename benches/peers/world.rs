@@ -1,4 +1,4 @@
-//! The PostgreSQL server behind all peers, its data, and the account and folder that everything runs with.
+//! The PostgreSQL servers behind all peers, its data, and the account and folder that everything runs with.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -35,13 +35,15 @@ pub struct World {
     testbed: Testbed,
     admin: Client,
     folder: PathBuf,
+    servers: Vec<SocketAddr>,
     owner: (u32, u32),
     caller_is_root: bool,
 }
 
 impl World {
-    /// Starts PostgreSQL with pgbench's tables at `scale`, ready for `idle_clients` and more.
-    pub fn start(scale: u32, idle_clients: usize) -> Result<Self> {
+    /// Starts PostgreSQL with pgbench's tables at `scale`, ready for `idle_clients` and more, with streaming standbys if
+    /// there are to be several `nodes`.
+    pub fn start(scale: u32, idle_clients: usize, nodes: u32) -> Result<Self> {
         let settings = [
             // Small, so that the backends of 2,000 idle clients fit beside it; the data stays in the system's cache.
             ("shared_buffers", "64MB"),
@@ -54,6 +56,7 @@ impl World {
             ("jit", "off"),
         ];
         let options = Options {
+            standbys: (nodes - 1) as usize,
             max_connections: (idle_clients + SPARE_CONNECTIONS) as u32,
             settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             ..Options::default()
@@ -63,15 +66,23 @@ impl World {
         let metadata = fs::metadata(testbed.folder())?;
         let caller_is_root = fs::metadata("/proc/self")?.uid() == 0;
         let folder = testbed.folder().join("bench");
-        let mut world = Self { testbed, admin, folder, owner: (metadata.uid(), metadata.gid()), caller_is_root };
+        let servers = testbed.nodes().iter().map(|node| (Ipv4Addr::LOCALHOST, node.port()).into()).collect();
+        let mut world =
+            Self { testbed, admin, folder, servers, owner: (metadata.uid(), metadata.gid()), caller_is_root };
         world.make_folder("")?;
         world.fill(scale)?;
+        world.testbed.wait_standbys_caught_up().context("waiting for the standbys")?;
         Ok(world)
     }
 
-    /// PostgreSQL's own address.
+    /// PostgreSQL's own address: the primary's.
     pub fn server(&self) -> SocketAddr {
-        address_of(&self.testbed)
+        self.servers[0]
+    }
+
+    /// The addresses of all servers, the primary's first.
+    pub fn servers(&self) -> &[SocketAddr] {
+        &self.servers
     }
 
     /// A new empty folder that the peers' account owns; an old one of that name is removed.
@@ -134,13 +145,17 @@ impl World {
     /// Makes the tables of all workloads.
     fn fill(&mut self, scale: u32) -> Result<()> {
         let mut pgbench = self.command(&self.pgbench(), &self.folder);
-        pgbench.args(["--initialize", "--quiet", "--init-steps=dtgp", "--unlogged-tables", "--scale"]);
+        // Standbys have no rows of tables that are not logged.
+        let unlogged = self.servers.len() == 1;
+        pgbench.args(["--initialize", "--quiet", "--init-steps=dtgp"]);
+        pgbench.args(unlogged.then_some("--unlogged-tables")).arg("--scale");
         pgbench.arg(scale.to_string()).args(pgbench_connection(self.server()));
         let output = pgbench.output().context("running pgbench")?;
         ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
-        self.ask("CREATE UNLOGGED TABLE bench_sink (line text)")?;
+        let kind = if unlogged { "UNLOGGED" } else { "" };
+        self.ask(&format!("CREATE {kind} TABLE bench_sink (line text)"))?;
         self.ask(&format!(
-            "CREATE UNLOGGED TABLE bench_rows AS SELECT lpad(number::text, {ROW_BYTES}, 'pgconvoy ') AS line \
+            "CREATE {kind} TABLE bench_rows AS SELECT lpad(number::text, {ROW_BYTES}, 'pgconvoy ') AS line \
              FROM generate_series(1, {ROWS}) AS number"
         ))?;
         self.ask("VACUUM ANALYZE").map(drop)
