@@ -111,7 +111,7 @@ fn owner(testbed: &Testbed, database: &str) -> Connection {
 #[derive(Debug, Default)]
 pub struct Log {
     nodes: BTreeMap<(Side, usize), [bool; 3]>,
-    refused: Vec<String>,
+    refused: Vec<(Side, String)>,
 }
 
 impl Log {
@@ -127,9 +127,9 @@ impl Log {
         }
     }
 
-    /// What pgconvoy sent to a standby that refused it as a write.
-    pub fn refused(&self) -> &[String] {
-        &self.refused
+    /// What one side sent to a standby that refused it as a write.
+    pub fn refused(&self, side: Side) -> Vec<&str> {
+        self.refused.iter().filter(|(by, _)| *by == side).map(|(_, text)| text.as_str()).collect()
     }
 
     /// Reads the log of one node: lines that begin with a tab go on from the one before.
@@ -168,8 +168,8 @@ impl Log {
         };
         let comment = || text.rfind("/*#").and_then(|at| text[at + 3..].split_once("*/")?.0.parse().ok());
         let number: Option<usize> = if kind.contains("execute") { portal().or_else(comment) } else { comment() };
-        if side == Side::Pgconvoy && node > 0 && prefix.trim_end().ends_with(REFUSED) {
-            self.refused.push(text.into());
+        if node > 0 && prefix.trim_end().ends_with(REFUSED) {
+            self.refused.push((side, text.into()));
         }
         if let Some(number) = number {
             self.nodes.entry((side, number)).or_default()[node] = true;
