@@ -271,6 +271,8 @@ impl Session {
         // What a standby cannot do though it looked like a read, such as a read of a view that writes, or any in a
         // session whose default is serializable, will be asked for again.
         port.leaving |= position != MAIN && matches!(&head.sqlstate, b"0A000" | b"25006");
+        // What was known of its names is not true any more, at least of one.
+        self.reshaped |= position != MAIN && head.sqlstate == *b"25006";
         if port.swallowed_sync && !port.doubt() {
             port.turn_transparent();
             self.statements.port_gone(position);

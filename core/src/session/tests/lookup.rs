@@ -354,3 +354,14 @@ fn two_names_may_mean_several_things() {
     stage.node(STANDBY, &answer(&["p|pg_catalog", "p|public"]));
     assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()), "the read");
 }
+
+#[test]
+fn what_a_standby_refuses_as_a_write_is_looked_up_again() {
+    let mut stage = Stage::paired();
+    stage.client(&query("TABLE t"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
+    let age = stage.session.commons.catalog.borrow().age();
+    stage.node(STANDBY, &[error("25006"), ready(b'I')].concat());
+    assert_eq!(stage.heard(), "EZ");
+    assert!(stage.session.commons.catalog.borrow().age() > age, "for whoever comes next");
+}
