@@ -10,6 +10,7 @@ use super::functions::{self, Function};
 use super::keyword::Keyword;
 use super::lexer::{Kind, Token};
 use super::name::Name;
+use super::statement;
 use super::uses::UseKind;
 use super::{Hazards, Reason, Route, Verb, Verdict};
 use crate::limits::SQL_PARENTHESES;
@@ -227,6 +228,9 @@ impl Scan {
             cursor.uses.note(UseKind::Function, word.schema(), word.last);
             let known = word.parts == 1 || word.parts == 2 && cursor.name_of(word.first).is("pg_catalog");
             self.call(known.then(|| cursor.name_of(word.last)));
+            if known && cursor.name_of(word.last).is("current_setting") && tells_role(cursor) {
+                self.verdict.demand_primary(Reason::PrimaryAnswer, false);
+            }
         } else {
             self.note(&word, cursor);
             if word.catalog {
@@ -539,6 +543,13 @@ impl Before {
             _ => false,
         }
     }
+}
+
+/// Whether the setting that is asked for by the constant in the parenthesis here is another on a standby.
+fn tells_role(cursor: &Cursor<'_>) -> bool {
+    let inside = cursor.text()[cursor.token().range().end..].trim_ascii_start();
+    let name = inside.strip_prefix(b"'").and_then(|name| name.split(|byte| *byte == b'\'').next()).unwrap_or_default();
+    statement::TELL_ROLE.iter().any(|setting| name.eq_ignore_ascii_case(setting.as_bytes()))
 }
 
 /// Whether an identifier, as written, is one of the catalogue's: `pg_...` or `information_schema`.

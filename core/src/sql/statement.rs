@@ -191,11 +191,13 @@ fn show<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
     }
     // `SHOW TIME ZONE`, `SHOW TRANSACTION ISOLATION LEVEL`.
     while cursor.eat_name().is_some() {}
-    // A client that asks these looks for a server that it can write to.
-    let of_primary = ["transaction_read_only", "in_hot_standby"].iter().any(|setting| name.is_ignoring_case(setting));
+    let of_primary = TELL_ROLE.iter().any(|setting| name.is_ignoring_case(setting));
     let verdict = if of_primary { Verdict::primary(Reason::PrimaryAnswer, false) } else { Verdict::either() };
     Some((verdict, Effect::None))
 }
+
+/// A client that asks these looks for a server that it can write to.
+pub(super) const TELL_ROLE: [&str; 2] = ["transaction_read_only", "in_hot_standby"];
 
 const POOL_REPORTS: [(&str, PoolReport); 9] = [
     ("pool_nodes", PoolReport::Nodes),

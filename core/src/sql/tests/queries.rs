@@ -192,6 +192,8 @@ fn what_each_node_answers_differently_is_asked_of_the_primary() {
             "SELECT has_table_privilege('t', 'select')",
             "SHOW transaction_read_only",
             "show IN_HOT_STANDBY;",
+            "SELECT current_setting('transaction_read_only')",
+            "SELECT a FROM t WHERE pg_catalog.current_setting ( 'In_Hot_Standby', true) = 'on'",
         ],
     );
 }
