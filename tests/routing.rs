@@ -811,3 +811,49 @@ fn a_name_means_what_the_path_makes_of_it() {
     }
     proxy.assert_healthy();
 }
+
+/// What changes a session where only the primary sees it, and reads that would find the difference.
+#[test]
+fn what_the_primary_alone_knows_of_a_session_is_read_there() {
+    let testbed = servers();
+    superuser(&testbed)
+        .query(
+            "CREATE FUNCTION enter(text) RETURNS void LANGUAGE plpgsql AS
+                 'BEGIN PERFORM set_config(''my.tenant'', $1, false); END';
+             CREATE FUNCTION \"Visit\"(text) RETURNS void LANGUAGE sql AS 'SELECT 1; SELECT enter($1)';
+             CREATE FUNCTION travel() RETURNS void LANGUAGE plpgsql AS E'BEGIN -- away\n SET my.tenant = 1; END';
+             CREATE FUNCTION ask() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT set_config('my.tenant', '1', false); END;
+             CREATE FUNCTION renames() RETURNS int LANGUAGE plpgsql AS E'BEGIN UPDATE t\n SET b = b; RETURN 1; END';
+             CREATE FUNCTION opens() RETURNS refcursor LANGUAGE plpgsql STABLE AS
+                 'DECLARE c refcursor := ''c''; BEGIN OPEN c FOR TABLE t; RETURN c; END';
+             CREATE FUNCTION counts() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM t); END'",
+        )
+        .expect("the functions are made");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    let proxy = started(&options(&testbed, [0, 1, 0]));
+    let cases = [
+        (&["SELECT enter('a')"][..], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["SELECT \"Visit\"('a')"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["BEGIN", "SELECT travel()", "COMMIT"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["SELECT ask()"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["INSERT INTO t SELECT 3, ask()"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["SELECT renames()", "SELECT volatile_f(1)"], "SELECT a FROM t", STANDBY),
+        (&["SELECT opens()", "BEGIN", "SELECT opens()"], "FETCH c", PRIMARY),
+        (&["SET search_path = pg_temp, public", "CREATE TABLE t (z int)"], "SELECT z FROM t", PRIMARY),
+        (&["CREATE TEMP TABLE t (z int)"], "SELECT counts()", PRIMARY),
+        (&["CREATE TEMP TABLE x (z int)"], "SELECT 'x'::regclass", PRIMARY),
+        (&["CREATE DOMAIN pg_temp.d AS int"], "SELECT 1::pg_temp.d", PRIMARY),
+        (&["CREATE DOMAIN pg_temp.d AS int"], "SELECT 1::int, current_setting('transaction_read_only')", PRIMARY),
+        (&["CREATE TEMP TABLE x (z int)"], "SELECT count(*), 'x'::text FROM t", STANDBY),
+    ];
+    for (at, (before, read, expected)) in cases.iter().enumerate() {
+        let mut session = session(&proxy);
+        for statement in *before {
+            session.query(statement).expect("a statement");
+        }
+        let mark = format!("/*alone {at}*/");
+        let messages = session.query(&format!("{read} {mark}")).expect("a read");
+        let error = messages.iter().find(|message| message.kind == b'E').map(|error| error.sqlstate());
+        assert_eq!((reached(&testbed, &mark, expected), error), (expected.to_vec(), None), "{before:?}, {read}");
+    }
+}

@@ -32,6 +32,8 @@ struct Function {
     schema: Box<[u8]>,
     /// One of them is volatile.
     volatile: bool,
+    /// One of them may change settings of the session that calls it.
+    sets: bool,
     /// Their default arguments.
     defaults: Option<Hidden>,
 }
@@ -184,6 +186,18 @@ impl Catalog {
         true
     }
 
+    /// Whether a function of this name, in whatever schema, may change settings of the session that calls it. `None` where
+    /// that is not known.
+    pub fn sets(&self, database: &[u8], name: &[u8], now: Instant) -> Option<bool> {
+        let known = self.databases.get(database)?.functions.get(name)?;
+        self.is_fresh(known.since, now).then(|| known.objects.iter().any(|function| function.sets))
+    }
+
+    /// Whether nothing is asked for now.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        now < self.silent_until
+    }
+
     /// Judges a text by its names. What is not known is added to `question`.
     pub fn judge(&self, subject: &Subject<'_>, now: Instant, question: &mut Question) -> Judgement {
         let none = Database::default();
@@ -208,7 +222,7 @@ impl Catalog {
         judge.whole();
         judge.text(subject.text, subject.uses, 0);
         let (verdict, undecided) = (judge.verdict, judge.bars > 0 && judge.bars == judge.ambiguous_bars);
-        if undecided && path.is_none() && now >= self.silent_until {
+        if undecided && path.is_none() && !self.is_silent(now) {
             question.own_path = question.is_empty();
             return Judgement::Unknown;
         }
@@ -216,7 +230,7 @@ impl Catalog {
             // It cannot come worse.
             Judgement::Primary(_, true) => verdict,
             _ if question.is_empty() => verdict,
-            _ if now < self.silent_until => Judgement::Primary(Reason::NotLookedUp, true),
+            _ if self.is_silent(now) => Judgement::Primary(Reason::NotLookedUp, true),
             _ => Judgement::Unknown,
         }
     }

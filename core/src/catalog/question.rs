@@ -22,7 +22,7 @@ const LINE: u8 = 0x1E;
 pub struct Question {
     /// What holds for the database as a whole.
     pub whole: bool,
-    /// The temporary relations of the session that asks.
+    /// The temporary relations and types of the session that asks.
     pub own_temporaries: bool,
     /// The schemas that the session searches. Asked alone: the rest is asked with an empty path.
     pub own_path: bool,
@@ -113,9 +113,10 @@ impl Question {
                 }
                 b"f" => {
                     let at = number(field()?).filter(|at| *at < self.functions.len())?;
-                    let (schema, volatile, defaults) = (field()?.into(), field()? == b"true", field()?);
+                    let (schema, effect, defaults) = (field()?.into(), field()?, field()?);
+                    let (volatile, sets) = (effect != b"false", effect == b"sets");
                     let defaults = (!defaults.is_empty()).then(|| Hidden::new(defaults, dialect));
-                    answer.functions.push((at, Function { schema, volatile, defaults }));
+                    answer.functions.push((at, Function { schema, volatile, sets, defaults }));
                 }
                 b"r" => {
                     let at = number(field()?).filter(|at| *at < self.relations.len())?;
@@ -141,7 +142,7 @@ impl Question {
         Some(answer)
     }
 
-    /// The temporary relations that an answer names.
+    /// The temporary relations and types that an answer names.
     pub fn temporaries<'v>(&self, value: &'v [u8]) -> impl Iterator<Item = &'v [u8]> {
         Self::lines(value, b't')
     }
@@ -213,11 +214,14 @@ const WHOLE: &str = "\
                 SELECT 1 FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type s ON s.oid = c.castsource
                     WHERE c.castcontext = 'i' AND s.typtype = 'c')))";
 
-/// The session's own, of all kinds.
+/// The session's own, of all kinds, and types that are none of a relation's.
 const OWN_TEMPORARIES: &str = "\
-    SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 't', c.relname) AS line
-        FROM pg_catalog.pg_class c
-        WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relkind IN ('r', 'p', 'v', 'S')";
+    SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 't', own.name) AS line
+        FROM (SELECT c.relname FROM pg_catalog.pg_class c
+                WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relkind IN ('r', 'p', 'v', 'S')
+            UNION ALL SELECT t.typname FROM pg_catalog.pg_type t
+                WHERE t.typnamespace = pg_catalog.pg_my_temp_schema() AND t.typtype IN ('c', 'd', 'e', 'r')
+                    AND t.typrelid NOT IN (SELECT r.oid FROM pg_catalog.pg_class r WHERE r.relkind <> 'c')) own(name)";
 
 /// The session's own, with those that are searched without being named.
 const OWN_PATH: &str = "\
@@ -225,14 +229,31 @@ const OWN_PATH: &str = "\
             pg_catalog.concat(pg_catalog.chr(30), pg_catalog.chr(31)), '')), pg_catalog.chr(30) ORDER BY s.at)
         FROM ROWS FROM (pg_catalog.unnest(pg_catalog.current_schemas(true))) WITH ORDINALITY s(name, at)";
 
-/// An aggregate is as volatile as what it calls.
+/// An aggregate is as volatile as what it calls. One that opens a cursor belongs to where that is fetched from.
+///
+/// A volatile function `sets` what its session goes by if its source, or that of a function whose name stands in it, has
+/// the words for that where a statement begins, or runs a text of which nothing is known. The languages internal and C
+/// (12 and 13) have no source, and no reason to.
 const FUNCTIONS: &str = "\
     SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'f', q.at,
             pg_catalog.translate(n.nspname, pg_catalog.concat(pg_catalog.chr(30), pg_catalog.chr(31)), ''),
-            (pg_catalog.bool_or(p.provolatile = 'v' OR EXISTS (SELECT 1 FROM pg_catalog.pg_aggregate a
+            CASE WHEN pg_catalog.bool_or(p.provolatile = 'v' AND p.oid >= 16384 AND p.prolang NOT IN (12, 13) AND EXISTS (
+                WITH RECURSIVE reached AS (
+                    SELECT p.oid, pg_catalog.concat(p.prosrc, pg_catalog.pg_get_function_sqlbody(p.oid)) AS source
+                    UNION SELECT k.oid, pg_catalog.concat(k.prosrc, pg_catalog.pg_get_function_sqlbody(k.oid))
+                        FROM reached r
+                        CROSS JOIN pg_catalog.regexp_split_to_table(r.source, '[^[:alnum:]_$]+') word
+                        JOIN pg_catalog.pg_proc k
+                            ON k.proname IN (word::pg_catalog.name, pg_catalog.lower(word)::pg_catalog.name)
+                            AND k.oid >= 16384 AND k.prolang NOT IN (12, 13))
+                SELECT 1 FROM reached r WHERE pg_catalog.lower(r.source) ~ pg_catalog.concat('set_config|spi_',
+                    '|[[:<:]](execute|discard)[[:>:]]',
+                    '|(^|;|[*]/|--[^\n]*\n|[[:<:]](begin|then|else|loop)[[:>:]])[[:space:]]*(set|reset)[[:>:]]')))
+            THEN 'sets' ELSE (pg_catalog.bool_or(p.provolatile = 'v'
+                OR 'pg_catalog.refcursor'::pg_catalog.regtype = ANY (p.prorettype || p.proallargtypes) OR EXISTS (SELECT 1 FROM pg_catalog.pg_aggregate a
                 JOIN pg_catalog.pg_proc s ON s.oid = ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn,
                     a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::pg_catalog.oid[])
-                WHERE a.aggfnoid::pg_catalog.oid = p.oid AND s.provolatile = 'v')))::pg_catalog.text,
+                WHERE a.aggfnoid::pg_catalog.oid = p.oid AND s.provolatile = 'v')))::pg_catalog.text END,
             pg_catalog.translate(CASE WHEN pg_catalog.count(p.proargdefaults) > 0 AND n.nspname <> 'pg_catalog'
                 THEN pg_catalog.concat('SELECT ', pg_catalog.string_agg(
                     pg_catalog.pg_get_expr(p.proargdefaults, 0), ', '))

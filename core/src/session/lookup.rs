@@ -4,14 +4,14 @@
 //! abort nor delay anything but the statement that waits for it. Where that is not possible the statement is for the
 //! primary, and the question is asked as soon as the transaction is over.
 
-use super::port::Ask;
+use super::port::{Ask, Target};
 use super::statements::{Summary, UNJUDGED};
 use super::{MAIN, Report, Session};
 use crate::catalog::{Judgement, Question, Subject};
 use crate::fault::{Culprit, Fault};
-use crate::limits::{ANSWER_BYTES, CATALOG_ROUNDS};
+use crate::limits::{ANSWER_BYTES, CALLED_FUNCTIONS, CATALOG_ROUNDS};
 use crate::policy::CheckTemporary;
-use crate::sql::{Hazards, Reason, Route, UseKind, Uses};
+use crate::sql::{self, Hazards, Name, Reason, Route, UseKind, Uses};
 use crate::wire::tag::frontend;
 use crate::wire::{HEADER_BYTES, Header, TransactionStatus, build};
 use alloc::boxed::Box;
@@ -22,8 +22,10 @@ use bytes::Bytes;
 /// The questions of one session, and what only it can be told.
 #[derive(Debug, Default)]
 pub(super) struct Inquiry {
-    /// The session's temporary relations, as far as they are known.
+    /// The session's temporary relations and types, as far as they are known.
     temporaries: BTreeSet<Box<[u8]>>,
+    /// The path may begin with `pg_temp`: what is created without a schema is temporary then.
+    temporary_path: bool,
     /// Some may have been created or dropped since.
     unsure: bool,
     /// The schemas that the session searches, once they have been asked for, and at which age of the catalogue.
@@ -31,6 +33,10 @@ pub(super) struct Inquiry {
     /// How often one or the other has been found out, or has ceased to be known.
     changes: u32,
     asked: Option<Box<Asked>>,
+    /// Functions that the last text calls which was understood, of those that PostgreSQL itself does not have.
+    calls: Vec<Box<[u8]>>,
+    /// Such functions that were called on the primary alone: if they change settings, only it knows.
+    called: BTreeSet<Box<[u8]>>,
     /// To be asked when the transaction is over.
     later: Option<Box<Question>>,
     /// Questions that the statement at hand has made necessary.
@@ -78,7 +84,8 @@ impl Session {
     pub(super) fn note_temporaries(&mut self, summary: &Summary) {
         let some = !self.inquiry.temporaries.is_empty();
         let creates = summary.hazards.contains(Hazards::CREATES_TEMP) && (summary.route == Route::Primary || some);
-        let says_so = creates || (summary.hazards.contains(Hazards::RESHAPES) && some);
+        let may_say_so = some || self.inquiry.temporary_path;
+        let says_so = creates || (summary.hazards.contains(Hazards::RESHAPES) && may_say_so);
         let may = summary.reason == Reason::UnknownFunction || summary.reason == Reason::VolatileView;
         self.inquiry.unsure |= match self.setup.policy.check_temporary {
             CheckTemporary::Catalog => says_so || (may && summary.writes),
@@ -95,20 +102,68 @@ impl Session {
         }
     }
 
+    /// Notes which functions a text calls, and whether it may give the temporary schema a place in the path.
+    pub(super) fn note_calls(&mut self, text: &[u8], uses: &Uses, summary: &Summary) {
+        self.inquiry.calls.clear();
+        self.inquiry.temporary_path |=
+            summary.moves_path && text.windows(7).any(|word| word.eq_ignore_ascii_case(b"pg_temp"));
+        if self.has_partners() {
+            let called =
+                uses.iter(text).filter(|(kind, _, name)| *kind == UseKind::Function && !sql::is_builtin(*name));
+            self.inquiry.calls.extend(called.map(|(_, _, name)| name.bytes().collect::<Box<[u8]>>()));
+        }
+    }
+
+    /// No text has been understood since.
+    pub(super) fn forget_calls(&mut self) {
+        self.inquiry.calls.clear();
+    }
+
+    /// The text last understood goes to `target`.
+    pub(super) fn note_called(&mut self, target: Target) {
+        if target == Target::MAIN {
+            self.inquiry.called.extend(self.inquiry.calls.drain(..));
+        }
+    }
+
+    /// Parts with the partners if a function that was called on the primary alone may have changed settings there, or if
+    /// that cannot be found out.
+    pub(super) fn judge_called(&mut self) {
+        let Some(login) = self.login.as_ref().filter(|_| !self.inquiry.called.is_empty()) else { return };
+        let catalog = self.commons.catalog.borrow();
+        let now = self.idle_since;
+        let mut sets = catalog.is_silent(now) || self.inquiry.called.len() > CALLED_FUNCTIONS;
+        self.inquiry.called.retain(|name| {
+            let found = catalog.sets(&login.database, name, now);
+            sets |= found == Some(true);
+            found.is_none()
+        });
+        if sets {
+            self.inquiry.called.clear();
+            self.ports[MAIN + 1..].iter_mut().flatten().for_each(|partner| partner.leaving = true);
+        }
+    }
+
     /// What has been found out of names holds as long as this is the same.
     pub(super) fn knowledge(&self) -> u64 {
         let own = u64::from(self.inquiry.changes) + u64::from(self.inquiry.unsure);
         self.commons.catalog.borrow().age().wrapping_add(own << 32)
     }
 
-    /// Whether a text reads one of the session's temporary relations.
+    /// Whether a text reads one of the session's temporary relations, or may: a function finds them, too, and so does what
+    /// makes a number of a relation's name.
     fn reads_temporary(&self, text: &[u8], uses: &Uses) -> bool {
         let temporaries = &self.inquiry.temporaries;
-        !temporaries.is_empty()
-            && uses.iter(text).any(|(kind, schema, name)| {
-                let named = || temporaries.iter().any(|temporary| name.bytes().eq(temporary.iter().copied()));
-                kind == UseKind::Relation && schema.is_none() && named()
-            })
+        if temporaries.is_empty() {
+            return false;
+        }
+        let own = |name: Name<'_>| temporaries.iter().any(|temporary| name.bytes().eq(temporary.iter().copied()));
+        let uses_one = uses.iter(text).any(|(kind, schema, name)| match kind {
+            UseKind::Relation => schema.is_none() && own(name),
+            UseKind::Function => !sql::is_builtin(name),
+            _ => false,
+        });
+        uses_one || sql::names_type(text, self.dialect(), |name| own(name) || name.is("regclass") || name.is("regtype"))
     }
 
     /// Finds out where a statement may go whose names decide it. True when an answer must come first.
@@ -130,7 +185,13 @@ impl Session {
         let mut judgement = catalog.judge(&subject, self.idle_since, &mut question);
         drop(catalog);
         question.own_temporaries = self.inquiry.unsure && !question.own_path;
-        if self.reads_temporary(text, uses) && !self.inquiry.unsure {
+        // A function that may make another one is told first.
+        let may_make = match judgement {
+            Judgement::Primary(reason, _) => matches!(reason, Reason::UnknownFunction | Reason::VolatileView),
+            Judgement::Unknown => !question.functions.is_empty(),
+            Judgement::Anywhere => false,
+        };
+        if !may_make && !self.inquiry.unsure && self.reads_temporary(text, uses) {
             judgement = Judgement::Primary(Reason::Temporary, true);
         } else if !question.is_empty() && judgement == Judgement::Anywhere {
             judgement = Judgement::Unknown;
@@ -255,7 +316,13 @@ impl Session {
     /// No transaction runs: what could not be asked in the last one is asked.
     pub(super) fn transaction_over(&mut self) {
         self.tell_reshaped();
-        if let Some(question) = self.inquiry.later.take()
+        let mut later = self.inquiry.later.take();
+        if !self.inquiry.called.is_empty() {
+            let question = later.get_or_insert_default();
+            question.own_path = false;
+            question.functions.extend(self.inquiry.called.iter().cloned());
+        }
+        if let Some(question) = later
             && self.partners().any(|partner| !partner.leaving)
         {
             if self.may_ask(self.port_for(&question)) {

@@ -336,6 +336,7 @@ impl Session {
         }
         self.end_batch(to);
         self.note_claim(naming.as_deref());
+        self.note_called(to);
         self.afterwards = afterwards;
         self.statements.query_ran();
         self.report_statement("", text);
@@ -367,6 +368,7 @@ impl Session {
             (summary.route, summary.reason) = (Route::Primary, reason);
         }
         let waits = written.is_none() && self.look_up(text, &uses, &mut summary);
+        self.note_calls(text, &uses, &summary);
         let mut naming = Naming::of(&analysis.effect);
         if naming.is_none() && summary.writes && self.is_adaptive() {
             naming = Some(self.writes_of(text, &uses));
@@ -407,6 +409,7 @@ impl Session {
         if let Some(Naming::Executes { name, .. }) = naming.as_deref() {
             self.bring(name, to, &mut before);
         }
+        self.note_called(to);
         self.statements.parse_sent(name, to, (summary, naming), source);
         self.report_sent(to, "Parse: ", text);
         self.note_asked(to, Ask::Parse);
@@ -489,6 +492,7 @@ impl Session {
             self.bring(name, to, &mut before);
         }
         self.bring(name, to, &mut before);
+        self.note_called(to);
         self.report_sent(to, "Bind: ", text.as_deref());
         let text = text.map(Into::into);
         self.statements.bind_sent(portal, Portal { on: to, summary, naming, text, told });
@@ -499,6 +503,7 @@ impl Session {
 
     /// What a prepared statement does, as its names are known now. `None` when an answer must come first.
     fn judge_again(&mut self, name: &[u8]) -> Option<Summary> {
+        self.forget_calls();
         let Some((_, known)) = self.statements.statement(name) else { return Some(Summary::UNTOLD) };
         let summary = known.summary;
         if !summary.open || (summary.judged_at == self.knowledge() && !self.minds_writes()) {

@@ -111,6 +111,9 @@ impl Session {
         }
         self.align();
         self.compare();
+        if idle {
+            self.judge_called();
+        }
         self.part();
         if self.owes_nothing() && self.mid_client.is_none() && self.transaction_status() == TransactionStatus::Idle {
             self.transaction_over();

@@ -24,6 +24,7 @@ pub use name::{Name, NameBytes};
 pub use uses::{UseKind, Uses};
 
 use cursor::Cursor;
+use keyword::Keyword;
 use lexer::Kind;
 
 /// How the session's settings make PostgreSQL read a text.
@@ -495,6 +496,29 @@ pub fn analyze_naming<'a>(text: &'a [u8], dialect: Dialect, uses: &mut Uses) -> 
     let analysis = read(&mut cursor);
     *uses = cursor.uses;
     analysis
+}
+
+/// Whether PostgreSQL itself has a function of this name, and it is known what it does.
+pub fn is_builtin(function: Name<'_>) -> bool {
+    functions::find(function) != functions::Function::Unknown
+}
+
+/// Whether one of the words in a text that stand where a type can is `wanted`: in a cast, or in front of a string.
+pub fn names_type(text: &[u8], dialect: Dialect, wanted: impl Fn(Name<'_>) -> bool) -> bool {
+    let mut cursor = Cursor::new(text, dialect, Uses::default());
+    let mut before = Kind::Semicolon;
+    loop {
+        let (kind, name) = (cursor.kind(), cursor.name());
+        if matches!(kind, Kind::End | Kind::Bad) {
+            return false;
+        }
+        cursor.bump();
+        let cast = matches!(before, Kind::Cast | Kind::Dot | Kind::Keyword(Keyword::As));
+        if (cast || cursor.kind() == Kind::String) && name.is_some_and(&wanted) {
+            return true;
+        }
+        before = kind;
+    }
 }
 
 fn read<'a>(cursor: &mut Cursor<'a>) -> Analysis<'a> {

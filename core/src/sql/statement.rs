@@ -453,7 +453,9 @@ fn modifies<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
     cursor.eat(K::Only);
     // In front of an alias, or of columns.
     target(cursor);
-    writes(cursor)
+    let mut verdict = Verdict::primary(Reason::Writes, true);
+    verdict.warn(skip_noting(cursor, true));
+    (verdict, Effect::None)
 }
 
 /// Takes note of a relation that is written.
@@ -521,16 +523,27 @@ fn writes<'a>(cursor: &mut Cursor<'a>) -> Read<'a> {
 
 /// Steps to the end of the statement, looking only for names that a session must heed wherever they stand.
 fn skip(cursor: &mut Cursor<'_>) -> Hazards {
+    skip_noting(cursor, false)
+}
+
+/// [`skip`], which notes functions that are `called`, but for PostgreSQL's own.
+fn skip_noting(cursor: &mut Cursor<'_>, called: bool) -> Hazards {
     let mut hazards = Hazards::NONE;
     while !cursor.at_end() {
-        if let (Kind::Name | Kind::QuotedName, Some(name)) = (cursor.kind(), cursor.name()) {
-            if name.is("set_config") {
-                hazards = hazards.union(Hazards::CHANGES_STATE_UNSEEN);
-            } else if query::is_temporary_schema(name) {
-                hazards = hazards.union(Hazards::CREATES_TEMP);
-            }
+        let (Kind::Name | Kind::QuotedName, Some(name)) = (cursor.kind(), cursor.name()) else {
+            cursor.bump();
+            continue;
+        };
+        if name.is("set_config") {
+            hazards = hazards.union(Hazards::CHANGES_STATE_UNSEEN);
+        } else if query::is_temporary_schema(name) {
+            hazards = hazards.union(Hazards::CREATES_TEMP);
         }
+        let token = cursor.token();
         cursor.bump();
+        if called && cursor.kind() == Kind::Open && !super::is_builtin(name) {
+            cursor.uses.note(UseKind::Function, None, token);
+        }
     }
     hazards
 }

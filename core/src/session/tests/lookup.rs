@@ -356,6 +356,89 @@ fn two_names_may_mean_several_things() {
 }
 
 #[test]
+fn a_function_that_changes_settings_parts_the_session_from_its_standby() {
+    for (effect, to) in [("sets", ("Q", "")), ("true", ("", "Q"))] {
+        let mut stage = Stage::paired();
+        stage.client(&query("SELECT f(1)"));
+        stage.node(PRIMARY, &answer(&[&format!("f|0|public|{effect}|")]));
+        stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'I')].concat());
+        assert_eq!(stage.sent(PRIMARY), "QQ", "a question, and the call");
+        stage.client(&query("TABLE t"));
+        if effect == "true" {
+            assert_eq!(stage.sent(PRIMARY), "Q", "whether it has made a temporary table");
+            stage.node(PRIMARY, &answer(&[""]));
+        }
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{effect}");
+    }
+}
+
+#[test]
+fn what_a_transaction_has_called_is_asked_about_when_it_is_over() {
+    let calls = ["SELECT f(1)", "INSERT INTO t (a) VALUES (public.f(1))", "UPDATE t SET a = lower(f (1))"];
+    for (call, effect, to) in calls.iter().flat_map(|call| [(call, "sets", ("Q", "")), (call, "true", ("", "Q"))]) {
+        let mut stage = Stage::paired();
+        stage.begin();
+        stage.client(&query(call));
+        stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'T')].concat());
+        stage.client(&query("COMMIT"));
+        stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
+        stage.sent(PRIMARY);
+        stage.node(STANDBY, &[complete("COMMIT"), ready(b'I')].concat());
+        stage.sent(STANDBY);
+        assert_eq!(stage.sent(PRIMARY), "Q", "the question");
+        stage.node(PRIMARY, &answer(&[&format!("f|0|public|{effect}|")]));
+        stage.client(&query("TABLE t"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{call} {effect}");
+    }
+}
+
+#[test]
+fn a_route_that_is_explained_calls_nothing() {
+    let mut stage = Stage::paired();
+    stage.client(&query("EXPLAIN ROUTE SELECT f(1)"));
+    stage.node(PRIMARY, &answer(&["f|0|public|sets|"]));
+    assert_eq!((stage.sent(PRIMARY), stage.heard()), ("Q".into(), "TDCZ".into()));
+    stage.client(&query("TABLE t"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
+}
+
+#[test]
+fn what_may_find_a_temporary_table_runs_where_it_is() {
+    for (text, to) in [
+        ("SELECT f(1)", ("Q", "")),
+        ("SELECT 'x'::regclass", ("Q", "")),
+        ("SELECT null::x", ("Q", "")),
+        ("SELECT lower('x') FROM t", ("", "Q")),
+    ] {
+        let mut stage = Stage::paired();
+        stage.client(&query("CREATE TEMP TABLE x (a int)"));
+        stage.node(PRIMARY, &[complete("CREATE TABLE"), ready(b'I')].concat());
+        stage.sent(PRIMARY);
+        stage.client(&query(text));
+        assert_eq!(stage.sent(PRIMARY), "Q", "the question");
+        stage.node(PRIMARY, &answer(&["t|x", "f|0|public|false|"]));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{text}");
+    }
+}
+
+#[test]
+fn a_table_may_be_temporary_by_the_path() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SET search_path = pg_temp, public"));
+    for node in [PRIMARY, STANDBY] {
+        stage.node(node, &[complete("SET"), ready(b'I')].concat());
+        stage.sent(node);
+    }
+    stage.client(&query("CREATE TABLE t (a int)"));
+    stage.node(PRIMARY, &[complete("CREATE TABLE"), ready(b'I')].concat());
+    stage.sent(PRIMARY);
+    stage.client(&query("TABLE t"));
+    assert_eq!(stage.sent(PRIMARY), "Q", "the question");
+    stage.node(PRIMARY, &answer(&["w|false", "t|t", "r|0|public|r|false|"]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+}
+
+#[test]
 fn what_a_standby_refuses_as_a_write_is_looked_up_again() {
     let mut stage = Stage::paired();
     stage.client(&query("TABLE t"));

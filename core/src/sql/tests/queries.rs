@@ -313,3 +313,16 @@ fn what_copy_sends_is_looked_up() {
         assert!(!read(text).open, "{text}");
     }
 }
+
+#[test]
+fn a_type_is_named_in_a_cast_or_in_front_of_a_string() {
+    let names = |text: &str| crate::sql::names_type(text.as_bytes(), Dialect::default(), |name| name.is("d"));
+    for text in
+        ["SELECT 1::d", "SELECT null::pg_temp.d[]", "SELECT CAST(a AS D)", "SELECT d 'x' FROM t", "SELECT a::\"d\""]
+    {
+        assert!(names(text), "{text}");
+    }
+    for text in ["SELECT d FROM d", "SELECT 'a'::e, ':: d'", "SELECT d(1) /* ::d */", "SELECT 'd'"] {
+        assert!(!names(text), "{text}");
+    }
+}
