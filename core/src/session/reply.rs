@@ -181,6 +181,14 @@ impl Session {
         if owed.ask == Shape && header.tag == backend::ROW_DESCRIPTION && short && !whole {
             return Ok(Verdict::More);
         }
+        if header.tag == backend::COMMAND_COMPLETE && owed.ask == Ask::Query && !owed.single && position == MAIN {
+            if !whole {
+                return Ok(Verdict::More);
+            }
+            // One of several statements: the session did not look into them.
+            self.statements.told_of(&front[HEADER_BYTES..]);
+        }
+        let Some(port) = &mut self.ports[position] else { return Ok(Verdict::Drop) };
         let done = match (header.tag, owed.ask) {
             (backend::PARSE_COMPLETE, Parse | Prepare)
             | (backend::BIND_COMPLETE, Bind)

@@ -615,6 +615,22 @@ impl Statements {
         }
     }
 
+    /// The primary has run a statement of which nothing is known but the tag of its completion.
+    pub(super) fn told_of(&mut self, tag: &[u8]) {
+        match tag {
+            b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" => self.came_true(&Naming::DeallocatesAll),
+            // One of those that the primary knows: it is not brought back.
+            b"DEALLOCATE\0" => {
+                for known in self.named.values_mut().filter(|known| known.on.has(super::MAIN)) {
+                    self.kept_bytes -= known.source.len();
+                    known.source = Vec::new();
+                    known.on = Target::MAIN;
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Keeps a portal.
     pub(super) fn put_portal(&mut self, name: Box<[u8]>, portal: Portal) {
         if name.is_empty() {

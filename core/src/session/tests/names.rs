@@ -286,3 +286,27 @@ fn names_given_by_prepare_and_by_parse_are_the_same() {
     stage.client(&[parse("s", "SELECT 1"), sync()].concat());
     assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PS".into(), "".into()), "refused where it is in use");
 }
+
+#[test]
+fn names_that_one_of_several_statements_has_forgotten_are_not_brought_back() {
+    for (text, tag, gone) in [
+        ("DEALLOCATE ALL; EXECUTE q", "DEALLOCATE ALL", true),
+        ("SET work_mem = '1MB'; DISCARD PLANS; EXECUTE q", "SET", false),
+    ] {
+        let mut stage = Stage::paired();
+        stage.prepared("s");
+        stage.client(&query(text));
+        stage.node(PRIMARY, &[complete(tag), error("26000"), ready(b'I')].concat());
+        assert_eq!((stage.sent(PRIMARY), stage.heard()), ("Q".into(), "CEZ".into()));
+        stage.client(&[bind("", "s"), execute(""), sync()].concat());
+        assert_eq!(stage.sent(PRIMARY), if gone { "BES" } else { "PBES" }, "{text}");
+    }
+    let mut stage = Stage::paired();
+    stage.client(&[parse("s", "DELETE FROM t"), sync()].concat());
+    stage.node(PRIMARY, &[bare(b'1'), ready(b'I')].concat());
+    stage.client(&query("DEALLOCATE s; SELECT 1"));
+    stage.node(PRIMARY, &[complete("DEALLOCATE"), complete("SELECT 1"), ready(b'I')].concat());
+    stage.sent(PRIMARY);
+    stage.client(&[bind("", "s"), execute(""), sync()].concat());
+    assert_eq!(stage.sent(PRIMARY), "BES", "the primary says what is there");
+}
