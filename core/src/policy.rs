@@ -119,6 +119,16 @@ pub struct Preference {
     ratio_milli: u64,
 }
 
+impl Preference {
+    /// The node that it names by its number.
+    pub const fn node(&self) -> Option<NodeId> {
+        match self.preferred {
+            Preferred::Node(node) => Some(node),
+            Preferred::Primary | Preferred::Standby => None,
+        }
+    }
+}
+
 /// Reads `pattern:node(ratio),...`: a node is `primary`, `standby` or a number, and the ratio may be missing. A pattern
 /// may hold colons, and commas within brackets.
 pub fn preferences(text: &str) -> Result<Vec<Preference>, String> {

@@ -47,7 +47,7 @@ impl Statement {
 pub struct Standing {
     /// It has nodes for balanced reads besides the primary.
     pub balanced: bool,
-    /// No such node is in step with the session, or they are about to be let go.
+    /// No such node is in step with the session; they are let go, or have been.
     pub out_of_step: bool,
     /// Reads are for the primary this time.
     pub primary_drawn: bool,
@@ -152,7 +152,7 @@ impl Rule {
     pub const fn text(self) -> &'static str {
         match self {
             Self::OneNode => "the session reads from the primary: it has no load-balance node beside it",
-            Self::OutOfStep => "the load-balance node is out of step with the session, and is let go",
+            Self::OutOfStep => "the load-balance node is out of step with the session, and is or was let go",
             Self::Class => "the statement belongs to the primary",
             Self::Apart => "the transaction is open on the primary alone",
             Self::State => "the statement keeps the session's nodes in the same state",
@@ -197,7 +197,7 @@ pub fn decide(statement: &Statement, standing: &Standing) -> Decision {
     let primary = |rule| Decision { to: Destination::Primary, rule };
     let together = !standing.in_block || standing.partner_in_block;
     if !standing.balanced {
-        return primary(Rule::OneNode);
+        return primary(if standing.out_of_step { Rule::OutOfStep } else { Rule::OneNode });
     }
     if standing.out_of_step || standing.alone {
         return primary(Rule::OutOfStep);
@@ -267,6 +267,7 @@ mod tests {
         for (statement, standing, to, rule) in [
             (READ, CALM, Destination::Balance, Rule::Balanced),
             (READ, Standing { balanced: false, ..CALM }, Destination::Primary, Rule::OneNode),
+            (READ, Standing { balanced: false, out_of_step: true, ..CALM }, Destination::Primary, Rule::OutOfStep),
             (READ, Standing { out_of_step: true, ..CALM }, Destination::Primary, Rule::OutOfStep),
             (READ, Standing { alone: true, ..CALM }, Destination::Primary, Rule::OutOfStep),
             (write, CALM, Destination::Primary, Rule::Class),

@@ -68,7 +68,10 @@ impl Session {
     }
 
     pub(super) fn standing(&self) -> Standing {
-        let Some(main) = self.ports[MAIN].as_ref().filter(|_| self.has_partners()) else { return Standing::default() };
+        let Some(main) = self.ports[MAIN].as_ref().filter(|_| self.has_partners()) else {
+            // Positions are kept: there were partners, and they are gone.
+            return Standing { out_of_step: !self.partner_positions().is_empty(), ..Standing::default() };
+        };
         let in_step = || self.partners().filter(|port| port.is_in_step());
         Standing {
             balanced: true,

@@ -9,6 +9,7 @@ use super::policy::policy;
 use super::value::Value;
 use super::values::Values;
 use super::words::{ClusteringMode, DisableLoadBalanceOnWrite};
+use pgconvoy_core::policy::{Policy, Preference};
 
 /// Notes what is wrong with the values as a whole; `file` is the file that was asked for.
 pub(super) fn check(values: &Values, file: &Path, findings: &mut Vec<Diagnostic>) {
@@ -125,8 +126,11 @@ impl Check<'_> {
 
     fn patterns(&mut self) {
         let lists = LoadBalance::read(self.values, None);
-        if let Err((name, why)) = policy(&lists, &Redirect::read(self.values, None)) {
-            self.note(Severity::Error, name, None, why);
+        match policy(&lists, &Redirect::read(self.values, None)) {
+            Ok(policy) => self.preferred_nodes(&policy),
+            Err((name, why)) => {
+                self.note(Severity::Error, name, None, why);
+            }
         }
         if lists.disable_load_balance_on_write == DisableLoadBalanceOnWrite::DmlAdaptiveGlobal {
             let check = StreamingCheck::read(self.values, None);
@@ -136,6 +140,24 @@ impl Check<'_> {
                                track_table_mutation_max_staleness once a standby is behind";
                 let note = self.note(Severity::Warning, "disable_load_balance_on_write", None, message.to_owned());
                 note.help = Some("set sr_check_period and delay_threshold_by_time".to_owned());
+            }
+        }
+    }
+
+    /// A node that is preferred should exist.
+    fn preferred_nodes(&mut self, policy: &Policy) {
+        let configured: Vec<u16> = self.values.nodes(BackendSettings::PARAMETERS);
+        for (name, list) in [
+            ("app_name_redirect_preference_list", &policy.by_application),
+            ("database_redirect_preference_list", &policy.by_database),
+            ("user_redirect_preference_list", &policy.by_user),
+        ] {
+            let unknown =
+                |preference: &Preference| preference.node().filter(|node| !configured.contains(&node.0.into()));
+            for node in list.iter().filter_map(unknown) {
+                let message = format!("no backend {node} is configured: whoever prefers it gets a node by weight");
+                let help = "name a configured backend, primary or standby".to_owned();
+                self.note(Severity::Warning, name, None, message).help = Some(help);
             }
         }
     }

@@ -96,6 +96,20 @@ fn an_unknown_name_is_a_warning_with_a_suggestion() {
 }
 
 #[test]
+fn a_preference_for_a_node_that_is_not_there_is_a_warning() {
+    let lists =
+        "database_redirect_preference_list = 'postgres:7,shop:0'\nuser_redirect_preference_list = 'alice:standby'\n";
+    let warnings = load(&format!("{BACKEND}{lists}")).warnings;
+    assert_eq!(
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "pgpool.conf:4:37: database_redirect_preference_list: no backend 7 is configured: whoever prefers it gets a node by \
+             weight (name a configured backend, primary or standby)"
+        ]
+    );
+}
+
+#[test]
 fn any_word_is_true_for_a_boolean_as_in_old_files() {
     let Loaded { config, warnings, .. } = load(&format!("{BACKEND}log_statement = all\n"));
     assert!(config.logging.log_statement);
