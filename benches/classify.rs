@@ -1,6 +1,9 @@
 //! How long it takes to classify a statement, and to route it with all that its names mean. Targets: pgbench's select
 //! within 250 ns, a 2 KB select of an ORM within 4 us; class and route of pgbench's select within 400 ns.
 
+#[path = "stage/thread_time.rs"]
+mod thread_time;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pgconvoy_core::catalog::{Catalog, Judgement, Question, Subject};
 use pgconvoy_core::policy::Policy;
@@ -8,6 +11,7 @@ use pgconvoy_core::route::{Rule, Standing, Statement, decide};
 use pgconvoy_core::sql::{Dialect, Route, Uses, analyze, analyze_naming};
 use pgconvoy_core::time::{Duration, Instant};
 use std::hint::black_box;
+use thread_time::ThreadTime;
 
 const PGBENCH: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 12345;";
 
@@ -31,7 +35,7 @@ fn orm_select() -> String {
     text
 }
 
-fn classify(criterion: &mut Criterion) {
+fn classify(criterion: &mut Criterion<ThreadTime>) {
     let orm = orm_select();
     let long = format!("SELECT '{}'", "x".repeat(64 * 1024));
     let statements = [
@@ -54,7 +58,7 @@ fn classify(criterion: &mut Criterion) {
 }
 
 /// Class, names and decision, in a session with a standby whose worker knows the names.
-fn route(criterion: &mut Criterion) {
+fn route(criterion: &mut Criterion<ThreadTime>) {
     let mut catalog = Catalog::new(256, Duration::ZERO);
     let mut question = Question { whole: true, ..Question::default() };
     // A schema's worth of tables beside the one that is read.
@@ -88,5 +92,5 @@ fn route(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, classify, route);
+criterion_group!(name = benches; config = thread_time::criterion(); targets = classify, route);
 criterion_main!(benches);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use pgconvoy_core::limits::READ_BYTES;
 use pgconvoy_core::session::Peer;
-use stage::{SERVER, Stage, data_row, query, row_description};
+use stage::{Stage, data_row, query, row_description};
 use thread_time::ThreadTime;
 
 /// Length of a whole DataRow, bytes.
@@ -20,16 +20,16 @@ fn rows(criterion: &mut Criterion<ThreadTime>) {
     let rows = READ_BYTES / ROW_BYTES;
     let read = data_row(ROW_BYTES).repeat(rows);
     criterion.bench_function("framing/row of 100 bytes", |bencher| {
-        let mut stage = Stage::logged_in();
+        let mut stage = Stage::logged_in(false);
         stage.relay(Peer::Client, &query("SELECT abalance FROM pgbench_accounts"));
-        stage.relay(SERVER, &row_description());
+        stage.relay(stage.server, &row_description());
         bencher.iter_custom(|iterations| {
             let reads = iterations.div_ceil(rows as u64);
             let mut busy = Duration::ZERO;
             for _ in 0..reads {
                 stage.fill(&read);
                 let begun = thread_time::now();
-                stage.handle_read(SERVER);
+                stage.handle_read(stage.server);
                 busy += thread_time::now() - begun;
                 assert_eq!(stage.write(Peer::Client), read.len(), "rows are lost");
             }

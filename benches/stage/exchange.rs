@@ -4,7 +4,7 @@ use pgconvoy_core::session::Peer;
 use pgconvoy_core::wire::tag::{backend, frontend};
 use pgconvoy_core::wire::{TransactionStatus, build};
 
-use crate::stage::{SERVER, Stage, data_row, query, row_description};
+use crate::stage::{Stage, data_row, query, row_description};
 
 /// One transaction.
 pub struct Exchange {
@@ -46,7 +46,7 @@ impl Exchange {
     pub fn play(&self, stage: &mut Stage) {
         let asked = stage.relay(Peer::Client, &self.request);
         assert_eq!(asked, self.request.len(), "the server gets something else than the client said");
-        let answered = stage.relay(SERVER, &self.reply);
+        let answered = stage.relay(stage.server, &self.reply);
         assert_eq!(answered, self.reply.len(), "the client gets something else than the server said");
     }
 }

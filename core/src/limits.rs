@@ -74,7 +74,7 @@ pub const SCRAM_CACHED_KEYS: usize = 4_096;
 pub const PASSWORD_FILE_BYTES: usize = 16 * 1024 * 1024;
 /// Longest line of pool_passwd, in bytes without the line end (pgpool cuts lines at 1,023 and passwords at 128).
 pub const PASSWORD_LINE_BYTES: usize = 16_384;
-/// Deepest parentheses the SQL classifier follows in a query; a deeper one goes to the primary. Two bytes of stack each.
+/// Deepest parentheses the SQL classifier follows in a query; a deeper one goes to the primary. One byte of stack each.
 pub const SQL_PARENTHESES: usize = 256;
 /// Questions about the catalogue that one statement may cause, for views within views.
 pub const CATALOG_ROUNDS: u8 = 40;

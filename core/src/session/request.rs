@@ -5,6 +5,7 @@ use super::statements::{Naming, Portal, Summary, UNJUDGED};
 use super::{MAIN, Report, Session};
 use crate::fault::Fault;
 use crate::limits::{BIND_PREFIX_BYTES, INSPECT_BYTES, SMALL_MESSAGE_BYTES};
+use crate::node::NodeId;
 use crate::sql::{self, Reason, Route};
 use crate::wire::build;
 use crate::wire::tag::frontend;
@@ -460,10 +461,7 @@ impl Session {
             let summary = known.summary;
             return Ok(self.local_bind(portal, name, summary));
         }
-        let Some(judged) = self.judge_again(name) else { return Ok(Step::Wait) };
-        let Some((on, known)) = self.statements.statement(name) else { return Ok(Step::Wait) };
-        let wanted = self.choose_named(&judged, known.naming.as_deref());
-        let mut to = known.within_reach(on, wanted);
+        let Some((judged, mut to)) = self.aim(name) else { return Ok(Step::Wait) };
         if let Some(in_use) = self.statements.portal(portal).filter(|_| !portal.is_empty()) {
             // The name is refused where it is in use, if it still is when everything has been answered.
             if in_use.on != to && !self.is_quiet() {
@@ -499,6 +497,21 @@ impl Session {
         self.note_asked(to, Ask::Bind);
         self.last = to;
         Ok(Step::Forward { to, before })
+    }
+
+    /// The node whose answer the client gets if it runs a prepared statement now. `None` if there is no such statement, or
+    /// its names must be looked up first.
+    pub fn prepared_runs_on(&mut self, name: &[u8]) -> Option<NodeId> {
+        let (_, to) = self.aim(name)?;
+        self.ports[to.speaker()].as_ref().map(|port| port.node)
+    }
+
+    /// What a prepared statement does, and where it goes. `None` when an answer must come first.
+    fn aim(&mut self, name: &[u8]) -> Option<(Summary, Target)> {
+        let judged = self.judge_again(name)?;
+        let (on, known) = self.statements.statement(name)?;
+        let wanted = self.choose_named(&judged, known.naming.as_deref());
+        Some((judged, known.within_reach(on, wanted)))
     }
 
     /// What a prepared statement does, as its names are known now. `None` when an answer must come first.

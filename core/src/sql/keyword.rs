@@ -119,8 +119,8 @@ impl Keyword {
     pub(super) fn ends_from_list(self) -> bool {
         use Keyword::{Except, Fetch, For, Group, Having, Intersect, Into, Limit, Offset, Order, Returning};
         use Keyword::{Select, Union, Where, Window};
-        let behind = [Where, Group, Having, Window, Order, Limit, Offset, Fetch, For, Union, Intersect, Except];
-        behind.contains(&self) || matches!(self, Select | Into | Returning)
+        matches!(self, Where | Group | Having | Window | Order | Limit | Offset | Fetch | For | Union)
+            || matches!(self, Intersect | Except | Select | Into | Returning)
     }
 
     /// Whether this word, one that can never name a function, can name a relation.

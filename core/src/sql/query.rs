@@ -54,20 +54,15 @@ enum Before {
 /// What a pair of parentheses holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Inside {
+    Anything,
     Arguments,
     /// Those of `DISTINCT ON`, the only ones that an expression can follow.
     DistinctOn,
-    Anything,
 }
 
-/// One level of parentheses.
+/// One level of parentheses, in one byte: each query begins with room for all of them, and that is cleared at once.
 #[derive(Clone, Copy)]
-struct Level {
-    inside: Inside,
-    /// A query has begun here, so that `FROM` opens a list of relations.
-    query: bool,
-    list: List,
-}
+struct Level(u8);
 
 /// A list in which names mean something of their own.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,8 +75,43 @@ enum List {
 }
 
 impl Level {
-    const fn of(inside: Inside) -> Self {
-        Level { inside, query: false, list: List::None }
+    /// What a list is among the bits; below it stands what the parentheses hold.
+    const LIST: u8 = 2;
+    /// A query has begun here, so that `FROM` opens a list of relations.
+    const QUERY: u8 = 1 << 4;
+    /// Nothing is known of it.
+    const BLANK: Self = Level::of(Inside::Anything, List::None);
+
+    const fn of(inside: Inside, list: List) -> Self {
+        Level(inside as u8 | (list as u8) << Self::LIST)
+    }
+
+    const fn inside(self) -> Inside {
+        match self.0 & 3 {
+            0 => Inside::Anything,
+            1 => Inside::Arguments,
+            _ => Inside::DistinctOn,
+        }
+    }
+
+    const fn list(self) -> List {
+        match self.0 >> Self::LIST & 3 {
+            0 => List::None,
+            1 => List::With,
+            _ => List::From,
+        }
+    }
+
+    const fn is_query(self) -> bool {
+        self.0 & Self::QUERY != 0
+    }
+
+    const fn begin_query(&mut self) {
+        self.0 |= Self::QUERY;
+    }
+
+    const fn set_list(&mut self, list: List) {
+        self.0 = self.0 & !(3 << Self::LIST) | (list as u8) << Self::LIST;
     }
 }
 
@@ -113,7 +143,6 @@ struct Scan {
 
 impl Scan {
     fn new() -> Self {
-        let level = Level::of(Inside::Anything);
         Scan {
             verdict: Verdict::either(),
             verb: Verb::Select,
@@ -123,7 +152,7 @@ impl Scan {
             configures: false,
             constant: true,
             depth: 0,
-            levels: [level; SQL_PARENTHESES + 1],
+            levels: [Level::BLANK; SQL_PARENTHESES + 1],
         }
     }
 
@@ -279,7 +308,7 @@ impl Scan {
                     self.follows_relation()
                 }
                 // `WITH name (columns) AS`.
-                Before::Keyword(K::With | K::Recursive) | Before::Comma => self.level().list == List::With,
+                Before::Keyword(K::With | K::Recursive) | Before::Comma => self.level().list() == List::With,
                 Before::Keyword(K::Tablesample) => {
                     ["bernoulli", "system"].iter().any(|method| cursor.name_of(word.last).is(method))
                 }
@@ -311,7 +340,7 @@ impl Scan {
     /// Whether the name just read, if it was one, is that of a relation in `FROM`.
     fn follows_relation(&self) -> bool {
         use Keyword::{From, Join, Only};
-        self.level().list == List::From
+        self.level().list() == List::From
             && matches!(self.earlier, Before::Keyword(From | Join | Only) | Before::Comma | Before::Open)
     }
 
@@ -343,7 +372,7 @@ impl Scan {
             }
             K::Insert | K::Update | K::Delete | K::Merge => {
                 self.verdict.demand_primary(Reason::ModifyingQuery, true);
-                let main = self.depth == 0 && self.level().list == List::With;
+                let main = self.depth == 0 && self.level().list() == List::With;
                 if main && self.verb == Verb::Select && matches!(before, Before::Close(_)) {
                     self.verb = match keyword {
                         K::Insert => Verb::Insert,
@@ -362,8 +391,8 @@ impl Scan {
             K::Select | K::Values | K::Table | K::With if matches!(before, Before::Start | Before::Open) => {
                 self.constant &= keyword != K::Table;
                 if let Some(level) = self.levels.get_mut(self.depth) {
-                    level.query = true;
-                    level.list = if keyword == K::With { List::With } else { List::None };
+                    level.begin_query();
+                    level.set_list(if keyword == K::With { List::With } else { List::None });
                 }
             }
             K::With | K::Recursive | K::As | K::Not | K::Materialized => {}
@@ -375,15 +404,15 @@ impl Scan {
                 if let Some(level) = self.levels.get_mut(self.depth) {
                     if keyword == K::Select {
                         // `(SELECT ...) UNION SELECT ...`.
-                        level.query = true;
+                        level.begin_query();
                     }
-                    level.list = match (keyword, level.list) {
-                        (K::From, list) if compares || !level.query => list,
+                    level.set_list(match (keyword, level.list()) {
+                        (K::From, list) if compares || !level.is_query() => list,
                         (K::From, _) => List::From,
                         (word, List::From) if !word.ends_from_list() => List::From,
                         // The list of a `WITH` is over at the latest here.
                         _ => List::None,
-                    };
+                    });
                 }
             }
         }
@@ -410,14 +439,14 @@ impl Scan {
         let list = if inside == Inside::Anything && self.expects_relation() { List::From } else { List::None };
         self.depth += 1;
         match self.levels.get_mut(self.depth) {
-            Some(level) => *level = Level { list, ..Level::of(inside) },
+            Some(level) => *level = Level::of(inside, list),
             None => self.verdict.demand_primary(Reason::TooDeep, true),
         }
         self.advance(Before::Open);
     }
 
     fn close(&mut self) {
-        let inside = self.level().inside;
+        let inside = self.level().inside();
         self.depth -= 1;
         self.advance(Before::Close(inside));
     }
@@ -438,7 +467,7 @@ impl Scan {
             Before::Keyword(Table) => true,
             Before::Keyword(Only) if self.earlier == Before::Keyword(Table) => true,
             Before::Keyword(From | Join | Lateral | Only) | Before::Comma | Before::Open => {
-                self.level().list == List::From
+                self.level().list() == List::From
             }
             _ => false,
         }
@@ -468,7 +497,7 @@ impl Scan {
             cursor.uses.note(UseKind::Written, None, word.last);
         } else if word.parts > 1 {
             cursor.uses.note(UseKind::Member, None, word.last);
-        } else if self.level().list == List::With
+        } else if self.level().list() == List::With
             && matches!(self.before, Before::Keyword(Keyword::With | Keyword::Recursive) | Before::Comma)
         {
             cursor.uses.note(UseKind::With, None, word.last);
@@ -500,7 +529,7 @@ impl Scan {
     }
 
     fn level(&self) -> Level {
-        self.levels.get(self.depth).copied().unwrap_or(Level::of(Inside::Anything))
+        self.levels.get(self.depth).copied().unwrap_or(Level::BLANK)
     }
 }
 
