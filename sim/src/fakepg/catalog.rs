@@ -53,7 +53,7 @@ pub fn answer(statement: &[u8], temporary: &[Vec<u8>]) -> Bytes {
     if text.contains("'w', (") {
         lines.push("w|false".to_owned());
     }
-    if text.contains("'t', c.relname") {
+    if text.contains("'t', own.name") {
         lines.extend(temporary.iter().map(|name| format!("t|{}", String::from_utf8_lossy(name))));
     }
     for (at, name) in names(&text, "'f', q.at").iter().enumerate() {
