@@ -1,0 +1,327 @@
+//! Where statements go by what their session has done, or another, on a primary with two standbys: each is looked for in
+//! the servers' own logs.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::postgres::superuser;
+use support::routes::{BOTH, PRIMARY, STANDBY, count, nodes_of, options, reached, servers, session, started};
+use support::wire::Connection;
+use support::wire::frontend::Frontend;
+
+#[test]
+fn a_write_keeps_reads_on_the_primary_as_configured() {
+    let testbed = servers();
+    let script = [
+        ("SELECT a FROM t", true),
+        ("BEGIN", false),
+        ("SELECT a FROM t", true),
+        ("INSERT INTO plain VALUES (1)", false),
+        ("SELECT a FROM t", true),
+        ("COMMIT", false),
+        ("SELECT a FROM t", true),
+        ("BEGIN", false),
+        ("SELECT a FROM t", true),
+        ("COMMIT", false),
+    ];
+    let expected: [(&str, [u8; 5]); 4] = [
+        ("off", [1, 1, 1, 1, 1]),
+        ("transaction", [1, 1, 0, 1, 1]),
+        ("trans_transaction", [1, 1, 0, 1, 0]),
+        ("always", [1, 1, 0, 0, 0]),
+    ];
+    for (word, expected) in expected {
+        let mut proxy = started(&options(&testbed, [0, 1, 0]).set("disable_load_balance_on_write", word));
+        let mut session = session(&proxy);
+        let mut found = Vec::new();
+        for (at, (sql, marked)) in script.iter().enumerate() {
+            let mark = format!("/*{word} {at}*/");
+            session.query(&format!("{sql} {mark}")).expect("an answer");
+            if *marked {
+                found.extend(nodes_of(&testbed, &mark));
+            }
+        }
+        assert_eq!(found, expected, "{word}");
+        proxy.assert_healthy();
+    }
+}
+
+#[test]
+fn temporary_tables_are_read_on_the_primary_and_the_rest_goes_on() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    superuser(&testbed)
+        .query(
+            "CREATE FUNCTION makes_temporary() RETURNS int LANGUAGE plpgsql AS \
+             'BEGIN CREATE TEMP TABLE plain (a int); INSERT INTO plain VALUES (7); RETURN 1; END'",
+        )
+        .expect("an answer");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    let mut session = session(&proxy);
+    session.query("CREATE TEMP TABLE mine AS SELECT 42 AS a").expect("an answer");
+    assert_eq!(session.value("SELECT a FROM mine /*temporary 1*/"), "42");
+    assert_eq!(nodes_of(&testbed, "/*temporary 1*/"), PRIMARY);
+    session.rows("SELECT a FROM t /*temporary 2*/");
+    assert_eq!(nodes_of(&testbed, "/*temporary 2*/"), STANDBY);
+    assert_eq!(session.value("SELECT count(*) FROM plain /*temporary 3*/"), "0");
+    assert_eq!(nodes_of(&testbed, "/*temporary 3*/"), STANDBY);
+    // From now on, the name means something else in this session.
+    session.rows("SELECT makes_temporary()");
+    assert_eq!(session.value("SELECT a FROM plain /*temporary 4*/"), "7");
+    assert_eq!(nodes_of(&testbed, "/*temporary 4*/"), PRIMARY);
+    session.query("DISCARD TEMP").expect("an answer");
+    assert_eq!(session.value("SELECT count(*) FROM plain /*temporary 5*/"), "0");
+    assert_eq!(nodes_of(&testbed, "/*temporary 5*/"), STANDBY);
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_route_is_explained_as_it_is_taken() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut session = session(&proxy);
+    for (sql, row) in [
+        ("SELECT a FROM t", ["1", "EITHER", "balanced"]),
+        ("SELECT volatile_f(1)", ["0", "PRIMARY", "class"]),
+        ("DELETE FROM t", ["0", "PRIMARY", "class"]),
+        ("SET work_mem = 1", ["0, 1", "BOTH", "state"]),
+        ("/*c*/ SELECT a FROM t", ["0", "EITHER", "comment"]),
+    ] {
+        let rows = session.rows(&format!("EXPLAIN ROUTE {sql}"));
+        let found: Vec<&str> = rows[0].iter().take(3).map(|value| value.as_deref().unwrap_or("")).collect();
+        assert_eq!(found, row, "{sql}: {rows:?}");
+        let batch = [
+            Frontend::parse("", &format!("explain route {sql}")),
+            Frontend::bind("", ""),
+            Frontend::Describe(support::wire::frontend::Target::Portal, String::new()),
+            Frontend::execute(""),
+            Frontend::Sync,
+        ];
+        session.send_all(&batch).expect("a write");
+        let answer = session.read_to_ready().expect("an answer");
+        let found = answer.iter().find(|message| message.kind == b'D').expect("a row").row();
+        assert_eq!(found, rows[0], "{sql} in the extended protocol");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn dml_adaptive_keeps_what_was_written_on_the_primary() {
+    let testbed = servers();
+    let mut proxy = started(
+        &options(&testbed, [0, 1, 0])
+            .set("disable_load_balance_on_write", "dml_adaptive")
+            // A function could have made a temporary table.
+            .set("check_temp_table", "trace")
+            .set("dml_adaptive_object_relationship_list", "plain:kept,writer():plain"),
+    );
+    let script: [(&str, &[u8]); 17] = [
+        ("BEGIN", BOTH),
+        ("INSERT INTO plain VALUES (1)", PRIMARY),
+        ("SELECT a FROM t", STANDBY),
+        ("SELECT a FROM plain", PRIMARY),
+        ("SELECT a FROM kept", PRIMARY),
+        ("COMMIT", BOTH),
+        ("SELECT a FROM t", STANDBY),
+        ("BEGIN", BOTH),
+        ("SELECT writer()", PRIMARY),
+        ("SELECT a FROM t", STANDBY),
+        ("SELECT a FROM plain", PRIMARY),
+        ("ROLLBACK", BOTH),
+        ("SELECT a FROM plain", STANDBY),
+        // What an unlisted function writes, nobody knows.
+        ("BEGIN", BOTH),
+        ("SELECT volatile_f(1)", PRIMARY),
+        ("SELECT a FROM t", PRIMARY),
+        ("COMMIT", BOTH),
+    ];
+    let mut session = session(&proxy);
+    // The names are known before the first transaction.
+    for table in ["t", "plain", "kept"] {
+        session.rows(&format!("SELECT a FROM {table}"));
+    }
+    session.rows("SELECT writer(), volatile_f(1)");
+    for (at, (sql, expected)) in script.iter().enumerate() {
+        let mark = format!("/*adaptive {at}*/");
+        let messages = session.query(&format!("{sql} {mark}")).expect("an answer");
+        assert!(messages.iter().all(|message| message.kind != b'E'), "{sql}: {messages:?}");
+        assert_eq!(reached(&testbed, &mark, expected), *expected, "{at}: {sql}");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_node_is_drawn_for_each_read_that_stands_alone() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [1, 1, 1]).set("statement_level_load_balance", "on"));
+    let mut session = session(&proxy);
+    session.rows("SELECT a FROM t");
+    session.query("SET work_mem = '7MB' /*for all*/").expect("an answer");
+    assert_eq!(reached(&testbed, "/*for all*/", &[0, 1, 2]), [0, 1, 2]);
+    for number in 0..60 {
+        let sql = format!("SELECT current_setting('work_mem') FROM t WHERE a = {} /*drawn*/", 1 + number % 2);
+        assert_eq!(session.value(&sql), "7MB", "it is set wherever it is read");
+    }
+    let drawn = [0, 1, 2].map(|node| count(&testbed, node, "/*drawn*/"));
+    assert!(drawn.iter().all(|count| (18..=22).contains(count)), "{drawn:?}");
+    session.send_all(&[Frontend::parse("s", "SELECT a FROM t /*named*/"), Frontend::Sync]).expect("a message");
+    session.read_to_ready().expect("an answer");
+    for _ in 0..30 {
+        session.send_all(&[Frontend::bind("", "s"), Frontend::execute(""), Frontend::Sync]).expect("a message");
+        let messages = session.read_to_ready().expect("an answer");
+        assert_eq!(messages.iter().filter(|message| message.kind == b'D').count(), 2, "{messages:?}");
+    }
+    let named = [0, 1, 2].map(|node| count(&testbed, node, "execute s: SELECT a FROM t /*named*/"));
+    assert!(named.iter().all(|count| (8..=12).contains(count)), "{named:?}");
+    for block in 0..6 {
+        let mark = format!("/*block {block}*/");
+        for sql in ["BEGIN".to_owned(), format!("SELECT 1 {mark}"), format!("TABLE t {mark}"), "COMMIT".to_owned()] {
+            let messages = session.query(&sql).expect("an answer");
+            assert!(messages.iter().all(|message| message.kind != b'E'), "{sql}: {messages:?}");
+        }
+        assert_eq!(nodes_of(&testbed, &mark).len(), 1, "a transaction reads from one node");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_session_that_changes_its_application_name_reads_elsewhere() {
+    let testbed = servers();
+    let mut proxy = started(
+        &options(&testbed, [1, 0, 0]).set("app_name_redirect_preference_list", "report.*:2,web:1,console:primary"),
+    );
+    let mut session = session(&proxy);
+    for (at, (name, expected)) in
+        [("other", 0), ("reporting", 2), ("web", 1), ("console", 0), ("report", 2), ("other", 0)]
+            .into_iter()
+            .enumerate()
+    {
+        session.query(&format!("SET application_name = '{name}'")).expect("an answer");
+        let mark = format!("/*{name} {at}*/");
+        session.rows(&format!("SELECT a FROM t {mark}"));
+        assert_eq!(nodes_of(&testbed, &mark), [expected], "{name}");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn dml_adaptive_global_minds_what_other_sessions_have_written() {
+    let testbed = servers();
+    let mut proxy = started(
+        &options(&testbed, [0, 1, 0])
+            .set("disable_load_balance_on_write", "dml_adaptive_global")
+            .set("track_table_mutation_cold_start_duration", "0")
+            .set("check_temp_table", "none"),
+    );
+    let (mut reader, mut writer) = (session(&proxy), session(&proxy));
+    for table in ["t", "plain"] {
+        reader.rows(&format!("SELECT a FROM {table}"));
+    }
+    testbed.psql(1, "SELECT pg_wal_replay_pause()").expect("replay is told to pause");
+    // Until the check has seen it, a write matters for 100 ms only.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while writer.rows("SHOW pool_nodes")[1][10].as_deref() == Some("0") {
+        assert!(Instant::now() < deadline, "the standby's delay is never seen");
+        writer.query("INSERT INTO guarded VALUES (1)").expect("an answer");
+    }
+    writer.query("INSERT INTO plain VALUES (1)").expect("an answer");
+    let read = |reader: &mut Connection, table: &str, at: u32| {
+        let mark = format!("/*global {table} {at}*/");
+        reader.rows(&format!("SELECT a FROM {table} {mark}"));
+        nodes_of(&testbed, &mark)
+    };
+    assert_eq!(read(&mut reader, "plain", 0), PRIMARY);
+    assert_eq!(read(&mut reader, "t", 0), STANDBY);
+    testbed.psql(1, "SELECT pg_wal_replay_resume()").expect("replay goes on");
+    let mut rounds = 1..;
+    while read(&mut reader, "plain", rounds.next().expect("there are always more")) != STANDBY {
+        assert!(Instant::now() < deadline, "the table is never read from the standby again");
+    }
+    proxy.assert_healthy();
+}
+
+#[test]
+fn a_name_means_what_the_path_makes_of_it() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut root = superuser(&testbed);
+    root.query(
+        "CREATE VIEW tenant.t AS SELECT volatile_f(1) AS a; CREATE UNLOGGED TABLE tenant.plain (a int);
+         CREATE FUNCTION tenant.lower(text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'",
+    )
+    .expect("an answer");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    let mut session = session(&proxy);
+    let script: [(&str, &[u8]); 15] = [
+        ("SELECT a, lower(b) FROM t", STANDBY),
+        ("SELECT a FROM plain", STANDBY),
+        ("SET search_path = tenant, public", BOTH),
+        ("SELECT a FROM t", PRIMARY),
+        ("SELECT a FROM plain", PRIMARY),
+        // Which of several functions is called, the types of its arguments tell: any of the path may be.
+        ("SELECT lower(b) FROM public.t", PRIMARY),
+        ("SET search_path = public", BOTH),
+        ("SELECT lower(b) FROM t", STANDBY),
+        ("SET search_path = tenant", BOTH),
+        ("SELECT pg_catalog.lower(b) FROM public.t", STANDBY),
+        ("BEGIN", BOTH),
+        ("SET LOCAL search_path = public", BOTH),
+        ("SELECT a FROM t", PRIMARY),
+        ("ROLLBACK", BOTH),
+        ("SELECT a FROM t", PRIMARY),
+    ];
+    for (at, (sql, expected)) in script.iter().enumerate() {
+        let mark = format!("/*path {at}*/");
+        let messages = session.query(&format!("{sql} {mark}")).expect("an answer");
+        assert!(messages.iter().all(|message| message.kind != b'E'), "{sql}: {messages:?}");
+        assert_eq!(reached(&testbed, &mark, expected), *expected, "{at}: {sql}");
+    }
+    proxy.assert_healthy();
+}
+
+/// What changes a session where only the primary sees it, and reads that would find the difference.
+#[test]
+fn what_the_primary_alone_knows_of_a_session_is_read_there() {
+    let testbed = servers();
+    superuser(&testbed)
+        .query(
+            "CREATE FUNCTION enter(text) RETURNS void LANGUAGE plpgsql AS
+                 'BEGIN PERFORM set_config(''my.tenant'', $1, false); END';
+             CREATE FUNCTION \"Visit\"(text) RETURNS void LANGUAGE sql AS 'SELECT 1; SELECT enter($1)';
+             CREATE FUNCTION travel() RETURNS void LANGUAGE plpgsql AS E'BEGIN -- away\n SET my.tenant = 1; END';
+             CREATE FUNCTION ask() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT set_config('my.tenant', '1', false); END;
+             CREATE FUNCTION renames() RETURNS int LANGUAGE plpgsql AS E'BEGIN UPDATE t\n SET b = b; RETURN 1; END';
+             CREATE FUNCTION opens() RETURNS refcursor LANGUAGE plpgsql STABLE AS
+                 'DECLARE c refcursor := ''c''; BEGIN OPEN c FOR TABLE t; RETURN c; END';
+             CREATE FUNCTION counts() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM t); END'",
+        )
+        .expect("the functions are made");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    let proxy = started(&options(&testbed, [0, 1, 0]));
+    let cases = [
+        (&["SELECT enter('a')"][..], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["SELECT \"Visit\"('a')"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["BEGIN", "SELECT travel()", "COMMIT"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["SELECT ask()"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["INSERT INTO t SELECT 3, ask()"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["SELECT renames()", "SELECT volatile_f(1)"], "SELECT a FROM t", STANDBY),
+        (&["SELECT opens()", "BEGIN", "SELECT opens()"], "FETCH c", PRIMARY),
+        (&["SET search_path = pg_temp, public", "CREATE TABLE t (z int)"], "SELECT z FROM t", PRIMARY),
+        (&["CREATE TEMP TABLE t (z int)"], "SELECT counts()", PRIMARY),
+        (&["CREATE TEMP TABLE x (z int)"], "SELECT 'x'::regclass", PRIMARY),
+        (&["CREATE DOMAIN pg_temp.d AS int"], "SELECT 1::pg_temp.d", PRIMARY),
+        (&["CREATE DOMAIN pg_temp.d AS int"], "SELECT 1::int, current_setting('transaction_read_only')", PRIMARY),
+        (&["CREATE TEMP TABLE x (z int)"], "SELECT count(*), 'x'::text FROM t", STANDBY),
+    ];
+    for (at, (before, read, expected)) in cases.iter().enumerate() {
+        let mut session = session(&proxy);
+        for statement in *before {
+            session.query(statement).expect("a statement");
+        }
+        let mark = format!("/*alone {at}*/");
+        let messages = session.query(&format!("{read} {mark}")).expect("a read");
+        let error = messages.iter().find(|message| message.kind == b'E').map(|error| error.sqlstate());
+        assert_eq!((reached(&testbed, &mark, expected), error), (expected.to_vec(), None), "{before:?}, {read}");
+    }
+}
