@@ -76,6 +76,10 @@ pub const PASSWORD_FILE_BYTES: usize = 16 * 1024 * 1024;
 pub const PASSWORD_LINE_BYTES: usize = 16_384;
 /// Deepest parentheses the SQL classifier follows in a query; a deeper one goes to the primary. One byte of stack each.
 pub const SQL_PARENTHESES: usize = 256;
+/// Longest request that is kept to be repeated on the primary when a standby refuses it, in bytes.
+pub const REPEATED_BYTES: usize = 8 * 1024;
+/// Above this many bytes, the buffer for that is given back between two requests.
+pub const REPEATED_BYTES_KEPT: usize = 1024;
 /// Questions about the catalogue that one statement may cause, for views within views.
 pub const CATALOG_ROUNDS: u8 = 40;
 /// Functions that a transaction may call before it counts as one that changes settings, unless they are known.

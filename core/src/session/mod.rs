@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`Session`] (the boundary), `login` (start-up to the first ReadyForQuery), `request` (what the
 //! client sends), `batch` (what of it is one transaction), `route` (where it goes), `reply` (what backends answer),
-//! `settle` (what follows from both), `port`, `statements` and `shape` (the bookkeeping), `local` (answers of pgconvoy's own),
+//! `repeat` (what a standby refuses), `settle` (what follows from both), `port`, `statements` and `shape` (the bookkeeping), `local` (answers of pgconvoy's own),
 //! `journal` (what is reported),
 //! `decisions` (what is kept of routing).
 //!
@@ -17,6 +17,7 @@ pub mod local;
 mod login;
 mod lookup;
 mod port;
+mod repeat;
 mod reply;
 mod request;
 mod route;
@@ -53,6 +54,7 @@ use local::Outcome;
 use login::Phase;
 use lookup::Inquiry;
 use port::{Port, Rest, Skipped, Target};
+use repeat::Attempt;
 use statements::{Naming, Statements};
 
 /// Position of the main port. The others are partners, which reads may go to.
@@ -367,6 +369,7 @@ pub struct Session {
     reshaped: bool,
     /// Where the last request went.
     last: Target,
+    attempt: Attempt,
     /// A request that changes state is outstanding: whatever is routed by that state waits.
     stateful: bool,
     /// The batch has changed transaction state on the main port alone: what follows in it belongs there.
@@ -442,6 +445,7 @@ impl Session {
             block_has_written: false,
             reshaped: false,
             last: Target::MAIN,
+            attempt: Attempt::default(),
             stateful: false,
             alone: false,
             afterwards: None,

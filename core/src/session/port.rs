@@ -132,6 +132,8 @@ pub(super) struct Owed {
     pub relay: bool,
     /// True for a Query of one statement: once that has been completed, only ReadyForQuery is owed.
     pub single: bool,
+    /// True when the client has seen that reply from another port.
+    pub heard: bool,
 }
 
 impl Owed {
@@ -186,6 +188,8 @@ pub(super) struct Port {
     pub failed: bool,
     /// The Query at the front has had a completion of a statement.
     pub completed: bool,
+    /// The client has seen a part of the reply at the front.
+    pub begun: bool,
     /// A Flush went there since the last message that owes a reply.
     pub flushed: bool,
     /// The backend reads COPY data.
@@ -230,6 +234,7 @@ impl Port {
             unsynced: false,
             failed: false,
             completed: false,
+            begun: false,
             flushed: false,
             copy_in: false,
             swallowed_sync: false,
@@ -253,7 +258,7 @@ impl Port {
             return;
         }
         self.flushed = false;
-        self.owed.push_back(Owed { ask, relay, single: false });
+        self.owed.push_back(Owed { ask, relay, single: false, heard: false });
         if ask.is_extended() {
             self.unsynced = true;
         } else if ask == Ask::Sync {
@@ -262,9 +267,17 @@ impl Port {
         }
     }
 
+    /// The reply asked for last has been seen by the client, or not.
+    pub(super) fn last_heard(&mut self, heard: bool) {
+        if heard && let Some(owed) = self.owed.back_mut() {
+            owed.heard = true;
+        }
+    }
+
     /// Takes away the owed reply at the front, and marks behind it.
     pub(super) fn answered(&mut self) {
         self.completed = false;
+        self.begun = false;
         self.owed.pop_front();
         while self.owed.front().is_some_and(|owed| owed.ask == Ask::CopyEnd) {
             self.owed.pop_front();

@@ -1,6 +1,7 @@
 //! What backends answer: each reply is matched with what was asked, and goes on to the client untouched, or nowhere.
 
 use super::port::{Ask, Rest, Target};
+use super::repeat::is_refusal;
 use super::shape;
 use super::{Closed, MAIN, Report, Session, SessionEvent};
 use crate::fault::{Culprit, Fault};
@@ -85,6 +86,7 @@ impl Session {
                     }
                 }
                 backend::DATA_ROW | backend::COPY_DATA => Self::judge_row(port),
+                backend::ROW_DESCRIPTION => self.judge_description(position, header, front),
                 _ => self.judge(position, header, &front[..here]),
             };
             let relay = match verdict {
@@ -140,13 +142,23 @@ impl Session {
     }
 
     #[inline]
-    fn judge_row(port: &super::Port) -> Result<Verdict, &'static str> {
+    fn judge_row(port: &mut super::Port) -> Result<Verdict, &'static str> {
         match port.owed.front() {
             Some(owed) if matches!(owed.ask, Ask::Query | Ask::Execute) => {
+                port.begun |= owed.relay;
                 Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
             }
             Some(owed) if owed.ask == Ask::Abort => Ok(Verdict::Drop),
             _ => Err("a row that nobody asked for"),
+        }
+    }
+
+    /// Judges a description of rows; `front` goes on behind it.
+    fn judge_description(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
+        match self.is_refused_behind(position, header, front) {
+            None => Ok(Verdict::More),
+            Some(true) => Ok(Verdict::Drop),
+            Some(false) => self.judge(position, header, &front[..header.total.min(front.len())]),
         }
     }
 
@@ -209,6 +221,7 @@ impl Session {
             _ => return Err("a reply to something else than what was asked"),
         };
         port.completed |= matches!(header.tag, backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE);
+        port.begun |= owed.relay && !owed.heard;
         if done {
             port.answered();
             // A copy that has succeeded has read all that was sent into it.
@@ -219,7 +232,7 @@ impl Session {
         } else if owed.names() && owed.ask != Shape {
             self.statements.confirmed(position, owed.ask);
         }
-        Ok(if owed.relay { Verdict::Relay } else { Verdict::Drop })
+        Ok(if owed.relay && !owed.heard { Verdict::Relay } else { Verdict::Drop })
     }
 
     /// Everything passes; only what the session's end depends on is looked at.
@@ -244,9 +257,11 @@ impl Session {
         Ok(Verdict::Relay)
     }
 
-    fn judge_notice(&self, position: usize) -> Verdict {
-        let speaks = self.ports[position].as_ref().and_then(|port| port.owed.front()).map(|owed| owed.relay);
-        if speaks.unwrap_or(position == MAIN) { Verdict::Relay } else { Verdict::Drop }
+    fn judge_notice(&mut self, position: usize) -> Verdict {
+        let Some(port) = &mut self.ports[position] else { return Verdict::Drop };
+        let speaks = port.owed.front().map_or(position == MAIN, |owed| owed.relay);
+        port.begun |= speaks;
+        if speaks { Verdict::Relay } else { Verdict::Drop }
     }
 
     /// An error ends what was asked; in the extended protocol, everything up to the next Sync with it.
@@ -254,8 +269,9 @@ impl Session {
         if front.len() < header.total.min(ERROR_PREFIX_BYTES) {
             return Verdict::More;
         }
-        let Some(port) = &mut self.ports[position] else { return Verdict::Drop };
         let head = ErrorHead::parse(&front[HEADER_BYTES..]);
+        let Some(repeats) = self.is_repeatable(position, &head, header, front) else { return Verdict::More };
+        let Some(port) = &mut self.ports[position] else { return Verdict::Drop };
         port.copy_in = false;
         let asked = port.owed.front().map(|owed| owed.ask);
         // Those that pgconvoy itself has provoked are nobody's concern.
@@ -278,7 +294,7 @@ impl Session {
         port.erred = true;
         // What a standby cannot do though it looked like a read, such as a read of a view that writes, or any in a
         // session whose default is serializable, will be asked for again.
-        port.leaving |= position != MAIN && matches!(&head.sqlstate, b"0A000" | b"25006");
+        port.leaving |= position != MAIN && is_refusal(&head);
         // What was known of its names is not true any more, at least of one.
         self.reshaped |= position != MAIN && head.sqlstate == *b"25006";
         if port.swallowed_sync && !port.doubt() {
@@ -289,6 +305,7 @@ impl Session {
         if owed.ask == Ask::Abort {
             return Verdict::Drop;
         }
+        let unanswered = port.owed.iter().filter(|owed| owed.relay).count();
         let mut relay = owed.relay;
         if owed.ask.is_extended() {
             relay |= port.owed.iter().take_while(|owed| owed.ask != Ask::Sync).any(|owed| owed.relay);
@@ -301,6 +318,10 @@ impl Session {
             let skipped = port.skip_to_sync();
             self.statements.skipped(position, &skipped);
             self.skipping |= relay && port.failed;
+        }
+        if repeats {
+            self.repeat_later(position, unanswered);
+            return Verdict::Drop;
         }
         if relay {
             self.loud_error = true;

@@ -90,6 +90,7 @@ impl Session {
                     break;
                 }
                 self.client.rest.bytes -= part;
+                self.attempt.go_on(&input[run.bytes..run.bytes + part]);
                 let to = if self.client.rest.relay { self.client.rest_to } else { Target::NONE };
                 self.extend(&mut run, input, part, to);
                 continue;
@@ -120,6 +121,7 @@ impl Session {
                     break;
                 }
                 Ok(Step::Forward { to, before }) => {
+                    self.note_attempt(header, front, to);
                     for (ports, message) in before {
                         self.cut(&mut run, input);
                         self.send(ports, &message);
@@ -216,6 +218,7 @@ impl Session {
         let must_wait = |port: &super::Port| port.is_full() || port.must_tell_first(header.tag);
         if self.showing.is_some()
             || self.inquiry.is_open()
+            || self.attempt.is_refused()
             || self.cancels > 0
             || self.ports.iter().flatten().any(|port| must_wait(port))
         {
@@ -291,9 +294,11 @@ impl Session {
 
     /// Notes that `ask` goes to `to`; the client sees the reply of the first of them.
     pub(super) fn note_asked(&mut self, to: Target, ask: Ask) {
+        let heard = self.attempt.is_heard();
         for position in to.positions() {
             if let Some(port) = &mut self.ports[position] {
                 port.asked(ask, position == to.speaker());
+                port.last_heard(heard);
             }
         }
     }
@@ -319,6 +324,7 @@ impl Session {
         }
         self.note_decision(&summary, naming.as_deref(), to, text.unwrap_or_default());
         let summary = self.executed(&summary, naming.as_deref());
+        self.note_read(&summary, naming.is_none());
         let mut before = Vec::new();
         if let Some(name) = naming.as_deref().and_then(Naming::statement) {
             self.bring(name, to, &mut before);
@@ -481,10 +487,11 @@ impl Session {
         let Some((_, known)) = self.statements.statement(name) else { return Ok(Step::Wait) };
         let text = if known.has_source() { statement_text(&known.source) } else { name };
         self.note_decision(&judged, known.naming.as_deref(), to, text);
-        let (naming, told) = (known.naming.clone(), known.told.clone());
+        let (naming, told, repeatable) = (known.naming.clone(), known.told.clone(), known.has_source());
         let summary = self.executed(&judged, naming.as_deref());
         let text = Some(&known.source).filter(|_| known.has_source() && self.reports_per_node());
         let text = text.map(|source| statement_text(source).to_vec());
+        self.note_read(&summary, repeatable && naming.is_none());
         let mut before = Vec::new();
         if let Some(name) = naming.as_deref().and_then(Naming::statement) {
             self.bring(name, to, &mut before);

@@ -41,6 +41,7 @@ impl Session {
             self.probe_ports();
             if self.owes_nothing() {
                 self.quiet();
+                self.read_again();
             }
             if self.client.held.is_empty() || !self.can_resume() {
                 return;
@@ -88,6 +89,7 @@ impl Session {
             return self.align();
         }
         self.alone = false;
+        self.attempt.renew();
         let idle = self.transaction_status() == TransactionStatus::Idle;
         let chained = core::mem::take(&mut self.chained) && !idle;
         if idle || chained {
@@ -95,7 +97,8 @@ impl Session {
             self.wrote = self.pinned;
             self.written = None;
             self.statements.transaction_over();
-            if self.turn_over || (self.turn != MAIN && self.turn_port().is_none()) {
+            let over = self.turn_over || (self.turn != MAIN && self.turn_port().is_none());
+            if over && !self.attempt.is_for_primary() {
                 self.take_turn();
             }
             self.delayed = self.turn_port().is_some_and(|port| self.view.is_lagging(port.node));

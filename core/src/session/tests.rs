@@ -8,6 +8,7 @@ mod lookup;
 mod losses;
 mod names;
 mod portals;
+mod repeat;
 mod routing;
 mod settings;
 mod shapes;

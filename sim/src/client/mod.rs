@@ -424,7 +424,9 @@ impl Client {
             Reaction::Fatal(code) => self.failed(code, true),
             Reaction::Failed(code) => {
                 self.memory.failed = true;
-                if code != *b"57014" || self.cancels_sent == 0 {
+                // What is to be cancelled is not repeated when a standby refuses it.
+                let cancelled = matches!(&code, b"57014" | b"25006" | b"0A000") && self.cancels_sent > 0;
+                if !cancelled {
                     self.failed(code, false);
                 }
             }

@@ -62,13 +62,15 @@ pub enum Kind {
     Sleep,
     /// Leaves something behind in the session.
     Mess,
+    /// A read that a standby refuses.
+    Refused,
     /// Asks where a statement would go, and sends it.
     Explain,
 }
 
 impl Kind {
     /// How many kinds there are.
-    pub const COUNT: usize = 25;
+    pub const COUNT: usize = 26;
     /// All kinds, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Select,
@@ -95,6 +97,7 @@ impl Kind {
         Self::Show,
         Self::Sleep,
         Self::Mess,
+        Self::Refused,
         Self::Explain,
     ];
 
@@ -111,6 +114,7 @@ impl Kind {
                 | Self::Show
                 | Self::Block
                 | Self::Burst
+                | Self::Refused
                 | Self::Explain
         )
     }
@@ -193,6 +197,7 @@ impl Client {
             Kind::Function => self.function(request),
             Kind::Notify | Kind::Sleep | Kind::Mess => self.various(kind, request),
             Kind::Set | Kind::Show => self.settings(kind, request),
+            Kind::Refused => self.refused(request),
             Kind::Explain => self.explain(request),
         }
     }
@@ -492,6 +497,20 @@ impl Client {
             _ => (format!("SELECT '{tag}', raise('22012')"), *b"22012"),
         };
         (text, Answer::new(request, one_of_two()).fails(code))
+    }
+
+    /// A read that a standby refuses, though it may be sent there by all that is known. Nothing is under way, and nothing
+    /// follows before it is answered: so its client does not hear of the refusal.
+    fn refused(&mut self, request: u32) {
+        // It costs the session its standbys.
+        if self.automaton.block() != Block::Outside || !self.rng.chance(1, 3) {
+            return self.simple(Kind::Select, request);
+        }
+        let (tag, code) = (self.tag(request), ["25006", "0A000"][self.rng.below(2) as usize]);
+        let outcome =
+            Outcome::Rows { command: "SELECT", first: First::Tag, second: Second::Void, from: 1, to: 1, limit: 0 };
+        self.memory.exclusive = true;
+        self.either_statement(&format!("SELECT '{tag}', fickle('{code}')"), Answer::new(request, outcome));
     }
 
     fn function(&mut self, request: u32) {

@@ -70,8 +70,9 @@ impl Workload {
     /// Makes it a session that mostly asks where a statement would go, and then sends it.
     pub fn ask_for_routes(&mut self) {
         if !self.requests.is_multiple_of(4) {
-            // A text of several statements with a BEGIN in it ends a session's balancing.
+            // A text of several statements with a BEGIN in it ends a session's balancing, and so does a refused read.
             self.weights[Kind::Multi as usize] = 0;
+            self.weights[Kind::Refused as usize] = 0;
         }
         let others: u32 = self.weights.iter().map(|weight| u32::from(*weight)).sum();
         self.weights[Kind::Explain as usize] = u8::try_from(others).unwrap_or(u8::MAX);

@@ -5,6 +5,8 @@ use super::login::{self, Login};
 use super::reply::{self, SqlError};
 use super::session::{Block, Cursor, Second, Session, Step, Wait};
 use super::settings::Settings;
+use super::sql::Statement;
+use super::storage::Recovery;
 use super::{ConnId, HandOut, Observation, Shared};
 use crate::frame;
 use crate::tag::Tag;
@@ -193,6 +195,15 @@ impl Backend {
         }
     }
 
+    /// Tells the referee that a SELECT runs that may run once for its request: one that stands alone, or may be refused.
+    fn observe_read(&self, statement: &Statement<'_>, alone: bool, shared: &mut Shared) {
+        if let (Statement::Select(select), Some(tag)) = (statement, self.current)
+            && (alone || select.refused().is_some())
+        {
+            shared.observed.push(Observation::Read { conn: self.id, tag });
+        }
+    }
+
     /// What keeps the connection from being like one of a fresh login, its unfinished batch included.
     pub fn unclean(&self, shared: &Shared) -> String {
         let mut out = self.session.differences(shared);
@@ -215,7 +226,7 @@ impl Backend {
         let done = match tag {
             b'Q' => self.query(body, shared, now),
             b'P' => self.parse(body),
-            b'B' => self.bind(body),
+            b'B' => self.bind(body, shared),
             b'D' => self.describe(body),
             b'E' => self.execute(body, shared, now),
             b'C' => self.close_named(body),
@@ -251,7 +262,7 @@ impl Backend {
     fn query(&mut self, body: &[u8], shared: &mut Shared, now: Instant) -> Result<(), SqlError> {
         let text = body.strip_suffix(b"\0").ok_or_else(bad_message)?;
         self.session.prepared.remove(&b""[..]);
-        if matches!(super::sql::parse(text), Ok(super::sql::Statement::Empty)) {
+        if matches!(super::sql::parse(text), Ok(Statement::Empty)) {
             if self.session.block == Block::Outside {
                 self.end_implicit(shared, now);
             }
@@ -271,12 +282,21 @@ impl Backend {
 
     /// Runs the statements of a Query message up to the first that has to wait.
     fn statements(&mut self, mut rest: Bytes, shared: &mut Shared, now: Instant) -> Result<(), SqlError> {
+        let whole = rest.len();
         while !rest.is_empty() {
             let (one, tail) = super::sql::cut(&rest);
             let statement = super::sql::parse(one).map_err(|_| super::session::syntax_error())?;
             let tail = rest.slice_ref(tail);
-            let step = self.session.execute(&statement, &[], shared, now)?;
-            if matches!(statement, super::sql::Statement::Commit | super::sql::Statement::Rollback) {
+            let step = self.session.execute(&statement, &[], shared, now).inspect_err(|error| {
+                // The description of its rows is on its way when a function is run.
+                let described = matches!(statement, Statement::Select(select) if select.refused() == Some(*b"25006"));
+                if described && error.code == *b"25006" {
+                    reply::row_description(&mut self.out, statement.columns().unwrap_or_default());
+                }
+            })?;
+            let alone = tail.is_empty() && one.len() == whole;
+            self.observe_read(&statement, alone, shared);
+            if matches!(statement, Statement::Commit | Statement::Rollback) {
                 self.portals.clear();
             }
             if let Step::Rows(_, cursor, _) = &step {
@@ -322,9 +342,11 @@ impl Backend {
         } else {
             let parameters = std::mem::take(&mut portal.parameters);
             portal.done = true;
-            self.session.execute(&statement, &parameters, shared, now)?
+            let step = self.session.execute(&statement, &parameters, shared, now)?;
+            self.observe_read(&statement, false, shared);
+            step
         };
-        if matches!(statement, super::sql::Statement::Commit | super::sql::Statement::Rollback) {
+        if matches!(statement, Statement::Commit | Statement::Rollback) {
             self.portals.clear();
         }
         self.origin = Origin::Portal(name.to_vec());
@@ -528,6 +550,10 @@ impl Backend {
     /// An error ends the statement, and a Query or the batch up to Sync with it.
     pub(super) fn fail(&mut self, error: &SqlError, shared: &mut Shared, now: Instant) {
         shared.warning = None;
+        let standby = shared.storage.recovery() != Recovery::Primary;
+        if let Some(tag) = self.current.filter(|_| standby && matches!(&error.code, b"0A000" | b"25006")) {
+            shared.observed.push(Observation::Refused { conn: self.id, tag });
+        }
         reply::diagnostic_of(&mut self.out, b'E', "ERROR", error, self.current);
         self.session.abort(shared, now);
         self.portals.clear();

@@ -10,7 +10,7 @@ const QUESTION: &[u8] = b"SELECT pg_catalog.string_agg(line, pg_catalog.chr(30))
 /// How the question about the session's search path begins.
 const PATH: &[u8] = b"SELECT pg_catalog.string_agg(pg_catalog.concat_ws(pg_catalog.chr(31), 'p',";
 /// Functions of the tiny SQL, some of the schema of generated statements, and whether they are volatile.
-const FUNCTIONS: [(&str, bool); 12] = [
+const FUNCTIONS: [(&str, bool); 13] = [
     ("generate_series", false),
     ("pg_sleep", true),
     ("pg_advisory_lock", true),
@@ -18,6 +18,7 @@ const FUNCTIONS: [(&str, bool); 12] = [
     ("pg_advisory_unlock_all", true),
     ("pg_is_in_recovery", true),
     ("raise", true),
+    ("fickle", false),
     ("steady", false),
     ("constant", false),
     ("sum_up", false),

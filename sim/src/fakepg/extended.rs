@@ -5,6 +5,7 @@ use super::backend::{Backend, Portal, bad_message, parse_texts};
 use super::reply::{self, SqlError};
 use super::session::{Block, failed_block, syntax_error};
 use super::sql::{self, Statement};
+use super::storage::Recovery;
 use crate::frame::cstr;
 use bytes::{Buf, BufMut, Bytes};
 use pgconvoy_core::time::Instant;
@@ -29,7 +30,7 @@ impl Backend {
         Ok(())
     }
 
-    pub(super) fn bind(&mut self, body: &[u8]) -> Result<(), SqlError> {
+    pub(super) fn bind(&mut self, body: &[u8], shared: &Shared) -> Result<(), SqlError> {
         let (name, rest) = cstr(body).ok_or_else(bad_message)?;
         let (statement, rest) = cstr(rest).ok_or_else(bad_message)?;
         let text = self.session.prepared.get(statement).cloned().ok_or_else(|| no_statement(statement))?;
@@ -37,7 +38,14 @@ impl Backend {
         if parameters.len() != sql::parameters(&text) {
             return Err(SqlError::new(b"08P01", "bind message supplies the wrong number of parameters"));
         }
-        self.allowed(&sql::parse(&text).map_err(|_| syntax_error())?)?;
+        let parsed = sql::parse(&text).map_err(|_| syntax_error())?;
+        self.allowed(&parsed)?;
+        if let Statement::Select(select) = parsed
+            && let Some(code) = select.refused().filter(|code| code == b"0A000")
+            && shared.storage.recovery() != Recovery::Primary
+        {
+            return Err(SqlError::new(&code, "cannot plan this during recovery"));
+        }
         if !name.is_empty() && self.portals.contains_key(name) {
             return Err(SqlError::new(b"42P03", "portal already exists"));
         }

@@ -94,6 +94,20 @@ pub enum Observation {
         /// The tag.
         tag: Tag,
     },
+    /// The only SELECT of its request has begun to run, and will not fail.
+    Read {
+        /// The connection.
+        conn: ConnId,
+        /// The tag of its request.
+        tag: Tag,
+    },
+    /// A standby has refused what the primary may be asked for.
+    Refused {
+        /// The connection.
+        conn: ConnId,
+        /// The tag of the request.
+        tag: Tag,
+    },
     /// A question about the system catalogue came over a connection.
     Question {
         /// The connection.

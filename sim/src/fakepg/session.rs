@@ -405,6 +405,11 @@ impl Session {
                     let code = code[..].try_into().map_err(|_| syntax_error())?;
                     return Err(SqlError { code, message: "raised by request".into() });
                 }
+                Expr::Fickle(_) if standby => {
+                    let code = select.refused().ok_or_else(syntax_error)?;
+                    return Err(SqlError { code, message: "cannot do this during recovery".into() });
+                }
+                Expr::Fickle(_) => Bytes::new(),
                 Expr::InRecovery => truth(shared.storage.recovery() != Recovery::Primary),
                 Expr::ProcessId => Bytes::from(self.process_id.to_string()),
             };

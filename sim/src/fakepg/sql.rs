@@ -33,6 +33,8 @@ pub enum Expr<'a> {
     UnlockAll,
     /// `raise('sqlstate')`: fails with that code.
     Raise(Operand<'a>),
+    /// `fickle('sqlstate')`: fails with that code on a standby, though it is not volatile by what the catalogue says.
+    Fickle(Operand<'a>),
     /// `pg_is_in_recovery()`.
     InRecovery,
     /// `pg_backend_pid()`.
@@ -51,6 +53,14 @@ pub struct Select<'a> {
 }
 
 impl Select<'_> {
+    /// With which code a standby refuses it.
+    pub fn refused(&self) -> Option<[u8; 5]> {
+        match self.second {
+            Some(Expr::Fickle(Operand::Text(code))) => code.try_into().ok(),
+            _ => None,
+        }
+    }
+
     /// How many columns the result has.
     pub fn columns(&self) -> usize {
         1 + usize::from(self.second.is_some())
@@ -361,6 +371,7 @@ impl<'a> Scanner<'a> {
             b"pg_advisory_unlock" => Expr::Unlock(self.count()?),
             b"pg_advisory_unlock_all" => Expr::UnlockAll,
             b"raise" => Expr::Raise(self.operand()?),
+            b"fickle" => Expr::Fickle(self.operand()?),
             b"pg_is_in_recovery" => Expr::InRecovery,
             b"pg_backend_pid" => Expr::ProcessId,
             _ => return Err(SyntaxError),

@@ -53,6 +53,7 @@ marks! {
     LoginsRefused "F35: a client was told that a server refuses logins",
     // What pgconvoy does.
     Balanced "a read went to a standby",
+    Repeated "a read that a standby had refused was run by the primary",
     TurnTaken "a session's next read went to another standby",
     PreparedAgain "F20: a statement was prepared again on another server",
     Compared "F20: a statement was compared with what its client had been told of it",

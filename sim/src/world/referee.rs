@@ -7,6 +7,7 @@ use super::net::PipeId;
 use crate::client::NAMES;
 use crate::fakepg::{HandOut, Observation};
 use crate::frame;
+use crate::tag::Tag;
 use pgconvoy_core::delay::QUESTION;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +49,10 @@ pub struct Referee {
     descriptions: BTreeSet<u64>,
     /// Digests of what may be sent that no client has sent, and what it means.
     insertions: BTreeMap<u64, Option<Mark>>,
+    /// Requests that a standby has refused, and the connections by which they came.
+    refused: BTreeMap<Tag, PipeId>,
+    /// Requests whose reads have run, and the connections by which they came.
+    read: BTreeMap<Tag, PipeId>,
 }
 
 impl Referee {
@@ -59,7 +64,15 @@ impl Referee {
         insertions.insert(digest(b'P', &format!("pgconvoy\0{ABORT_BLOCK}\0\0\0")), Some(Mark::MadeToFail));
         insertions.insert(digest(b'C', "Ppgconvoy\0"), Some(Mark::CopyProbed));
         let descriptions = [""].iter().chain(&NAMES).map(|name| digest(b'D', &format!("S{name}\0"))).collect();
-        Self { all_to_one, clients: BTreeMap::new(), connections: BTreeMap::new(), descriptions, insertions }
+        Self {
+            all_to_one,
+            clients: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            descriptions,
+            insertions,
+            refused: BTreeMap::new(),
+            read: BTreeMap::new(),
+        }
     }
 
     /// A client has sent messages.
@@ -114,6 +127,18 @@ impl Referee {
                 Ok(Some(Mark::CatalogAsked))
             }
             Observation::Ran { .. } => Ok(None),
+            Observation::Refused { conn, tag } => {
+                self.refused.insert(*tag, *conn);
+                Ok(None)
+            }
+            Observation::Read { conn, tag } => {
+                let first = *self.read.entry(*tag).or_insert(*conn);
+                if first != *conn {
+                    return Err(format!("I04: {tag} was read by connection {first}, and by connection {conn} again"));
+                }
+                let repeated = self.refused.get(tag).is_some_and(|refused| refused != conn);
+                Ok(repeated.then_some(Mark::Repeated))
+            }
             Observation::Volatile { what } => Err(format!("I19: a standby ran {what}, which is volatile")),
             Observation::Message { conn, kind, digest, tag, skipping } => {
                 let inserted = match kind {

@@ -173,8 +173,14 @@ fn a_statement_that_is_not_looked_up_is_decided_by_what_comes_before_its_names()
 fn what_a_standby_cannot_do_at_all_is_asked_of_it_once() {
     for code in ["0A000", "25006"] {
         let mut stage = Stage::paired();
+        stage.begin();
         stage.client(&query("SELECT 1"));
-        stage.node(STANDBY, &[error(code), ready(b'I')].concat());
+        stage.node(STANDBY, &[error(code), ready(b'E')].concat());
+        stage.node(PRIMARY, &[error("42601"), ready(b'E')].concat());
+        stage.client(&query("ROLLBACK"));
+        stage.node(PRIMARY, &[complete("ROLLBACK"), ready(b'I')].concat());
+        stage.node(STANDBY, &[complete("ROLLBACK"), ready(b'I')].concat());
+        stage.sent(PRIMARY);
         stage.client(&query("SELECT 1"));
         assert_eq!((stage.sent(PRIMARY), stage.released.clone()), ("Q".into(), vec![STANDBY]), "{code}");
     }
