@@ -34,14 +34,25 @@ fn answer(config: &Config, sql: &str) -> String {
     let view = view(config);
     let who = Who { application: b"", database: b"", user: b"" };
     let drawn = policy.balance_node(&who, &view, 0, &|_| true).filter(|_| config.load_balance.load_balance_mode);
+    let rules = &config.replication;
+    let replicated = is_replicated(config);
     let standing = Standing {
-        balanced: drawn.is_some_and(|node| node != NodeId(0)) || has_weighted_standby(config),
+        replicated,
+        reads_everywhere: replicated && (rules.replicate_select || config.own.compare_rows),
+        reads_apart: config.load_balance.load_balance_mode,
+        balanced: if replicated {
+            config.backends.len() > 1
+        } else {
+            drawn.is_some_and(|node| node != NodeId(0)) || has_weighted_standby(config)
+        },
         on_write: policy.on_write,
         comments_allowed: config.load_balance.allow_sql_comments,
         ..Standing::default()
     };
     let decision = decide(&statement, &standing);
     let node = match decision.to {
+        Destination::Primary if replicated => "the main node",
+        Destination::All => "every node",
         Destination::Primary => "the primary",
         Destination::Balance => "the session's load-balance node",
         Destination::Both => "the primary and the session's load-balance node",
@@ -63,6 +74,11 @@ fn has_weighted_standby(config: &Config) -> bool {
     config.load_balance.load_balance_mode && config.backends.iter().skip(1).any(|backend| backend.settings.weight > 0.0)
 }
 
+fn is_replicated(config: &Config) -> bool {
+    use pgconvoy_io::config::ClusteringMode::{NativeReplication, SnapshotIsolation};
+    matches!(config.clustering.backend_clustering_mode, NativeReplication | SnapshotIsolation)
+}
+
 /// The cluster as configured, with the first backend as the primary and all of them up.
 fn view(config: &Config) -> View {
     let node = |(at, backend): (usize, &pgconvoy_io::config::Backend)| NodeView {
@@ -72,5 +88,6 @@ fn view(config: &Config) -> View {
         health: Health::Up,
         replication: Replication::default(),
     };
-    View { epoch: 1, mode: Mode::Streaming, nodes: config.backends.iter().enumerate().map(node).collect() }
+    let mode = if is_replicated(config) { Mode::Native } else { Mode::Streaming };
+    View { epoch: 1, mode, nodes: config.backends.iter().enumerate().map(node).collect() }
 }

@@ -214,6 +214,13 @@ impl Cluster {
         }
     }
 
+    /// A node has missed what others have done, or was outvoted: it is out, and stays out.
+    pub fn handle_detach(&mut self, node: NodeId) {
+        if let Some(at) = self.at(node) {
+            self.learn(at, Health::Down, None);
+        }
+    }
+
     /// A session's connection to a node broke, or could not be made: the node is looked at.
     pub fn handle_suspicion(&mut self, node: NodeId, now: Instant) {
         if let Some(at) = self.at(node) {
@@ -272,6 +279,10 @@ impl Cluster {
 
     fn learn(&mut self, at: usize, health: Health, role: Option<Role>) {
         let known = &self.view.nodes[at];
+        if self.view.mode.is_replicated() && known.health == Health::Down {
+            // It has missed what was written since, whether it answers or not.
+            return;
+        }
         // A node that is down keeps the role it had: a primary that is gone is not replaced by guessing.
         let role = role.unwrap_or(known.role);
         if known.health == health && known.role == role {

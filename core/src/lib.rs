@@ -10,6 +10,7 @@
 //! - [`sql`]: what a query string does, as far as routing must know; [`catalog`]: what its names mean; [`mutations`]: when they
 //!   were written last.
 //! - [`link`], [`parameters`]: one connection to one backend.
+//! - [`vote`]: what backends that should be alike have answered, and what follows when they are not.
 //! - [`session`]: one client's session.
 //! - [`gate`], [`pool`], [`cluster`]: who is served, idle links, and what is known of the backends; [`delay`]: how far
 //!   standbys are behind.
@@ -37,4 +38,5 @@ pub mod route;
 pub mod session;
 pub mod sql;
 pub mod time;
+pub mod vote;
 pub mod wire;

@@ -90,5 +90,7 @@ pub const CATALOG_SILENCE_MS: u64 = 1_000;
 pub const CATALOG_DEPTH: usize = 32;
 /// Decisions that each worker keeps for `SHOW pool_decisions`.
 pub const DECISIONS: usize = 256;
+/// How much of a statement is kept while backends are asked it together, in bytes: it is told if their answers differ.
+pub const ROUND_STATEMENT_BYTES: usize = 1024;
 /// How much of a statement is kept with its decision, in bytes.
 pub const DECISION_STATEMENT_BYTES: usize = 100;

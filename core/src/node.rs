@@ -23,6 +23,33 @@ impl NodeSet {
     }
 }
 
+impl NodeSet {
+    /// None.
+    pub const EMPTY: Self = Self(0);
+
+    /// Whether `node` is a member.
+    pub const fn contains(self, node: NodeId) -> bool {
+        self.0 & (1 << node.0) != 0
+    }
+
+    /// True when it has no member.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The same with `node`.
+    #[must_use]
+    pub const fn with(self, node: NodeId) -> Self {
+        Self(self.0 | (1 << node.0))
+    }
+
+    /// The same without `node`.
+    #[must_use]
+    pub const fn without(self, node: NodeId) -> Self {
+        Self(self.0 & !(1 << node.0))
+    }
+}
+
 impl FromIterator<NodeId> for NodeSet {
     fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> Self {
         Self(nodes.into_iter().fold(0, |set, node| set | (1 << node.0)))
@@ -101,9 +128,10 @@ pub struct NodeView {
 }
 
 impl NodeView {
-    /// True for a standby that answered last time.
-    pub(crate) fn is_live_standby(&self) -> bool {
-        self.health == Health::Up && self.role == Role::Standby
+    /// True for a node that answered last time and can serve reads beside the main one: a standby, or where pgconvoy
+    /// replicates any.
+    pub(crate) fn serves_reads(&self, mode: Mode) -> bool {
+        self.health == Health::Up && (mode.is_replicated() || self.role == Role::Standby)
     }
 }
 
@@ -114,6 +142,17 @@ pub enum Mode {
     Streaming,
     /// One backend at a time serves everything.
     Raw,
+    /// pgconvoy replicates: whatever writes goes to every backend, and their answers are compared.
+    Native,
+    /// The same, and all backends show the same snapshot.
+    Snapshot,
+}
+
+impl Mode {
+    /// True where pgconvoy keeps the backends alike: one that misses a write is not one of them any more.
+    pub const fn is_replicated(self) -> bool {
+        matches!(self, Self::Native | Self::Snapshot)
+    }
 }
 
 /// The cluster as a session sees it: immutable, replaced as a whole, numbered by `epoch`.
@@ -150,17 +189,17 @@ impl View {
     /// the draw, here and below.
     pub fn draw_balance_node(&self, lot: u64, attached: &dyn Fn(NodeId) -> bool) -> Option<NodeId> {
         let main = self.main()?;
-        if self.mode != Mode::Streaming {
+        if self.mode == Mode::Raw {
             return Some(main);
         }
-        let fit = |node: &NodeView| node.id == main || (node.is_live_standby() && attached(node.id));
+        let fit = |node: &NodeView| node.id == main || (node.serves_reads(self.mode) && attached(node.id));
         Some(self.draw(lot, fit).unwrap_or(main))
     }
 
     /// The node that the operator prefers, if it can serve reads.
     pub fn preferred(&self, preferred: Preferred, lot: u64, attached: &dyn Fn(NodeId) -> bool) -> Option<NodeId> {
         let main = self.main();
-        let standby = |node: &NodeView| Some(node.id) != main && node.is_live_standby() && attached(node.id);
+        let standby = |node: &NodeView| Some(node.id) != main && node.serves_reads(self.mode) && attached(node.id);
         match preferred {
             Preferred::Primary => main,
             Preferred::Standby => self.draw(lot, standby),
@@ -177,7 +216,7 @@ impl View {
     pub fn least_delayed(&self, lot: u64, attached: &dyn Fn(NodeId) -> bool) -> Option<NodeId> {
         let main = self.main();
         let fit = |node: &NodeView| {
-            let standby = Some(node.id) != main && node.is_live_standby() && attached(node.id);
+            let standby = Some(node.id) != main && node.serves_reads(self.mode) && attached(node.id);
             standby && !node.replication.lagging && node.weight_milli > 0
         };
         let least = self.nodes.iter().filter(|node| fit(node)).map(|node| node.replication.delay).min()?;

@@ -47,6 +47,12 @@ impl Statement {
 pub struct Standing {
     /// It has nodes for balanced reads besides the primary.
     pub balanced: bool,
+    /// pgconvoy replicates: what may write goes to every node.
+    pub replicated: bool,
+    /// So do reads (`replicate_select`, `compare_rows`).
+    pub reads_everywhere: bool,
+    /// Reads are spread where that is so (`load_balance_mode`).
+    pub reads_apart: bool,
     /// No such node is in step with the session; they are let go, or have been.
     pub out_of_step: bool,
     /// Reads are for the primary this time.
@@ -86,6 +92,8 @@ pub enum Destination {
     Balance,
     /// Both.
     Both,
+    /// Every node, and their answers are compared.
+    All,
 }
 
 /// The rules, in the order in which they are asked.
@@ -95,6 +103,10 @@ pub enum Rule {
     OneNode,
     /// The load-balance node is out of step.
     OutOfStep,
+    /// pgconvoy replicates, and the statement is for every node.
+    Replicated,
+    /// pgconvoy replicates, and the transaction reads from the main node.
+    Block,
     /// The statement belongs to the primary by what it is.
     Class,
     /// The transaction is open on the primary alone.
@@ -117,9 +129,11 @@ pub enum Rule {
 
 impl Rule {
     /// All rules in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::OneNode,
         Self::OutOfStep,
+        Self::Replicated,
+        Self::Block,
         Self::Class,
         Self::Apart,
         Self::State,
@@ -136,6 +150,8 @@ impl Rule {
         match self {
             Self::OneNode => "one_node",
             Self::OutOfStep => "out_of_step",
+            Self::Replicated => "replicated",
+            Self::Block => "block",
             Self::Class => "class",
             Self::Apart => "apart",
             Self::State => "state",
@@ -153,6 +169,8 @@ impl Rule {
         match self {
             Self::OneNode => "the session reads from the primary: it has no load-balance node beside it",
             Self::OutOfStep => "the load-balance node is out of step with the session, and is or was let go",
+            Self::Replicated => "every node gets it, and their answers are compared",
+            Self::Block => "within a transaction reads stay on the main node, where its locks are taken first",
             Self::Class => "the statement belongs to the primary",
             Self::Apart => "the transaction is open on the primary alone",
             Self::State => "the statement keeps the session's nodes in the same state",
@@ -170,8 +188,8 @@ impl Rule {
         match self {
             Self::OneNode => "a weight for a standby, or a preference for one; a new session draws again",
             Self::OutOfStep => "a new session",
-            Self::Class | Self::State | Self::Balanced => "",
-            Self::Apart | Self::Failed => "the end of the transaction",
+            Self::Class | Self::State | Self::Balanced | Self::Replicated => "",
+            Self::Apart | Self::Failed | Self::Block => "the end of the transaction",
             Self::Written => "the end of the transaction, or another disable_load_balance_on_write",
             Self::Drawn => "another draw, or a lower weight of the primary",
             Self::Comment => "allow_sql_comments = on",
@@ -201,6 +219,9 @@ pub fn decide(statement: &Statement, standing: &Standing) -> Decision {
     }
     if standing.out_of_step || standing.alone {
         return primary(Rule::OutOfStep);
+    }
+    if standing.replicated {
+        return decide_replicated(statement, standing);
     }
     match statement.route {
         Route::Primary => return primary(Rule::Class),
@@ -235,6 +256,24 @@ pub fn decide(statement: &Statement, standing: &Standing) -> Decision {
     Decision { to: Destination::Balance, rule: Rule::Balanced }
 }
 
+/// The same where pgconvoy replicates (manual, "load balancing condition" of the clustering modes).
+fn decide_replicated(statement: &Statement, standing: &Standing) -> Decision {
+    let main = |rule| Decision { to: Destination::Primary, rule };
+    if statement.route != Route::Either || standing.reads_everywhere {
+        return Decision { to: Destination::All, rule: Rule::Replicated };
+    }
+    if standing.in_block || standing.in_batch {
+        return main(Rule::Block);
+    }
+    if statement.hazards.contains(Hazards::HAS_LEADING_COMMENT) && !standing.comments_allowed {
+        return main(Rule::Comment);
+    }
+    if standing.primary_drawn || !standing.reads_apart {
+        return main(Rule::Drawn);
+    }
+    Decision { to: Destination::Balance, rule: Rule::Balanced }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +281,9 @@ mod tests {
     const READ: Statement = Statement { route: Route::Either, reason: Reason::Reads, hazards: Hazards::NONE };
     const CALM: Standing = Standing {
         balanced: true,
+        replicated: false,
+        reads_everywhere: false,
+        reads_apart: false,
         out_of_step: false,
         primary_drawn: false,
         delayed: false,
@@ -283,6 +325,34 @@ mod tests {
             (READ, Standing { delayed: true, ..CALM }, Destination::Primary, Rule::Delay),
             (READ, Standing { primary_drawn: true, ..CALM }, Destination::Primary, Rule::Drawn),
             (set, Standing { primary_drawn: true, ..block }, Destination::Both, Rule::State),
+        ] {
+            assert_eq!(decide(&statement, &standing), Decision { to, rule }, "{statement:?} {standing:?}");
+        }
+    }
+
+    #[test]
+    fn where_pgconvoy_replicates_everybody_gets_what_may_write() {
+        let write = Statement { route: Route::Primary, reason: Reason::Writes, ..READ };
+        let set = Statement { route: Route::Both, reason: Reason::Session, ..READ };
+        let commented = Statement { hazards: Hazards::HAS_LEADING_COMMENT, ..READ };
+        let calm = Standing { replicated: true, reads_apart: true, ..CALM };
+        for (statement, standing, to, rule) in [
+            (write, calm, Destination::All, Rule::Replicated),
+            (set, Standing { in_block: true, ..calm }, Destination::All, Rule::Replicated),
+            (READ, calm, Destination::Balance, Rule::Balanced),
+            (
+                READ,
+                Standing { has_written: true, on_write: OnWrite::Always, ..calm },
+                Destination::Balance,
+                Rule::Balanced,
+            ),
+            (READ, Standing { reads_everywhere: true, ..calm }, Destination::All, Rule::Replicated),
+            (READ, Standing { in_block: true, ..calm }, Destination::Primary, Rule::Block),
+            (READ, Standing { in_batch: true, ..calm }, Destination::Primary, Rule::Block),
+            (READ, Standing { reads_apart: false, ..calm }, Destination::Primary, Rule::Drawn),
+            (READ, Standing { primary_drawn: true, ..calm }, Destination::Primary, Rule::Drawn),
+            (commented, calm, Destination::Primary, Rule::Comment),
+            (write, Standing { balanced: false, ..calm }, Destination::Primary, Rule::OneNode),
         ] {
             assert_eq!(decide(&statement, &standing), Decision { to, rule }, "{statement:?} {standing:?}");
         }

@@ -21,6 +21,9 @@ impl Session {
     /// Sync goes wherever the batch went. If the batch failed on one port, it is made to fail on the others, for it is
     /// one transaction; so what is under way on one must be known before the other is told to commit.
     pub(super) fn consider_sync(&mut self) -> Step {
+        if self.is_replicated() && !self.sync_in_round() {
+            return Step::Wait;
+        }
         let ports = self.ports.iter().flatten().filter(|port| port.unsynced).count();
         let both_concerned = !self.last.has(MAIN) || (self.last == Target::MAIN && self.both_asked);
         if ports > 1 && both_concerned && !self.is_quiet() {
@@ -59,14 +62,16 @@ impl Session {
     }
 
     pub(super) fn consider_flush(&mut self, header: Header) -> Step {
-        let to = Target::only(self.last.speaker());
+        let to = if self.is_replicated() { self.last } else { Target::only(self.last.speaker()) };
         if header.total > HEADER_BYTES {
             // A Flush has no body: the backend answers with an error and skips what follows, up to Sync.
             self.statements.nothing_sent(Ask::Close, to);
             self.note_asked(to, Ask::Close);
         }
-        if let Some(port) = &mut self.ports[to.speaker()] {
-            port.flushed = true;
+        for position in to.positions() {
+            if let Some(port) = &mut self.ports[position] {
+                port.flushed = true;
+            }
         }
         Step::to(to)
     }
@@ -115,26 +120,31 @@ impl Session {
     /// Ports that they do not go to are told by a Sync.
     pub(super) fn end_batch(&mut self, to: Target) {
         self.local_batch = false;
+        let mut told = Target::NONE;
         for (position, port) in self.ports.iter_mut().enumerate() {
             let Some(port) = port.as_mut().filter(|port| port.unsynced) else { continue };
             if to.has(position) && !port.failed {
                 port.unsynced = false;
             } else {
-                port.queue.push(Bytes::from_static(&[frontend::SYNC, 0, 0, 0, 4]));
+                told = told.with(Target::only(position));
                 port.asked(Ask::Sync, false);
             }
         }
+        self.send(told, &Bytes::from_static(&[frontend::SYNC, 0, 0, 0, 4]));
     }
 
     /// Asks the backends for the replies to what was sent without a Sync, because the client's next message needs
     /// them.
     pub(super) fn flush_ports(&mut self) {
-        for port in self.ports.iter_mut().flatten() {
+        let mut told = Target::NONE;
+        for (position, port) in self.ports.iter_mut().enumerate() {
+            let Some(port) = port else { continue };
             if port.unsynced && !port.flushed && !port.owed.is_empty() {
                 port.flushed = true;
-                port.queue.push(Bytes::from_static(&[frontend::FLUSH, 0, 0, 0, 4]));
+                told = told.with(Target::only(position));
             }
         }
+        self.send(told, &Bytes::from_static(&[frontend::FLUSH, 0, 0, 0, 4]));
     }
 
     /// True between the first message of a batch and its Sync.

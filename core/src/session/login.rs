@@ -25,6 +25,8 @@ use bytes::{Bytes, BytesMut};
 
 /// How long the partners are waited for once the main node is there.
 const BALANCE_WAIT: Duration = Duration::from_millis(1_000);
+/// How long nodes are waited for that the session cannot do without.
+const REPLICA_WAIT: Duration = Duration::from_millis(5_000);
 /// Rounds of the key derivation that clients are asked for: PostgreSQL's own default.
 const SCRAM_ITERATIONS: u32 = 4096;
 
@@ -217,7 +219,13 @@ impl Session {
         let Some(main) = self.view.main() else { return self.end(Some(no_main())) };
         // What it held before the client's proof is others'.
         self.ports.truncate(MAIN + 1);
-        let partners = if self.setup.load_balance { self.draw_partners(main) } else { Vec::new() };
+        let replicated = self.view.mode.is_replicated();
+        self.replicas = replicated.then(Box::default);
+        let partners = match replicated {
+            true => self.all_others(main),
+            false if self.setup.load_balance => self.draw_partners(main),
+            false => Vec::new(),
+        };
         let wanted = partners.clone();
         self.phase =
             Phase::Linking(Linking { deadline, protocol, main, tried: Vec::new(), partners, balance_deadline: None });
@@ -229,7 +237,7 @@ impl Session {
     fn draw_partners(&self, main: NodeId) -> Vec<NodeId> {
         let Some(login) = &self.login else { return Vec::new() };
         if self.setup.policy.may_turn() {
-            let serves = |node: &&NodeView| node.is_live_standby() && self.setup.policy.may_prefer(node);
+            let serves = |node: &&NodeView| node.serves_reads(self.view.mode) && self.setup.policy.may_prefer(node);
             let partners = self.view.nodes.iter().filter(serves).map(|node| node.id).filter(|node| *node != main);
             return partners.take(PARTNERS).collect();
         }
@@ -237,6 +245,29 @@ impl Session {
         let who = Who { application, database: &login.database, user: &login.user };
         let drawn = self.setup.policy.balance_node(&who, &self.view, self.lot, &|_| true);
         drawn.into_iter().filter(|node| *node != main).collect()
+    }
+
+    /// Where pgconvoy replicates, a session is with every node that counts.
+    fn all_others(&self, main: NodeId) -> Vec<NodeId> {
+        let counts = |node: &&NodeView| node.health != Health::Down && node.id != main;
+        self.view.nodes.iter().filter(counts).map(|node| node.id).take(PARTNERS).collect()
+    }
+
+    /// The cluster counts these nodes no more: a login that waits for one of them goes on without it.
+    pub(super) fn linking_without(&mut self, down: &impl Fn(NodeId) -> bool, now: Instant) {
+        let Phase::Linking(linking) = &mut self.phase else { return };
+        linking.partners.retain(|node| !down(*node));
+        if down(linking.main) {
+            let Some(next) = self.view.main() else { return self.end(Some(no_main())) };
+            // It is attached already, or on its way.
+            linking.main = next;
+            linking.partners.retain(|node| *node != next);
+            self.ports[MAIN] = None;
+            if let Some(position) = self.position(next) {
+                self.ports[MAIN] = self.ports.remove(position);
+            }
+        }
+        self.linked(now);
     }
 
     fn acquire(&mut self, node: NodeId) {
@@ -263,7 +294,27 @@ impl Session {
         if let Some(at) = linking.partners.iter().position(|partner| *partner == node) {
             linking.partners.remove(at);
             let known_primary = self.view.node(node).is_some_and(|known| known.role == Role::Primary);
+            let replicated = self.view.mode.is_replicated();
             match grant {
+                Ok(link) if replicated && link.in_hot_standby() != Some(true) => {
+                    self.ports.push(Some(Box::new(Port::new(link))));
+                    self.linked(now);
+                    return None;
+                }
+                Err(refused) if replicated && refused.unreachable => {
+                    // The cluster will say whether it counts.
+                    linking.partners.push(node);
+                    self.linked(now);
+                    return None;
+                }
+                Err(refused) if replicated => {
+                    self.tell_refusal(refused);
+                    return None;
+                }
+                Ok(link) if replicated => {
+                    self.end(Some(still_recovering(node)));
+                    return Some(link);
+                }
                 Ok(link) if link.in_hot_standby() != Some(false) && !known_primary => {
                     self.ports.push(Some(Box::new(Port::new(link))));
                     self.linked(now);
@@ -281,7 +332,7 @@ impl Session {
         }
         match grant {
             Ok(link) if self.view.mode == Mode::Streaming && link.in_hot_standby() == Some(true) => {
-                if !self.try_next_main(node) {
+                if !self.try_next_main(node, now) {
                     self.end(Some(no_main()));
                 }
                 Some(link)
@@ -292,7 +343,7 @@ impl Session {
                 None
             }
             Err(refused) => {
-                if !refused.unreachable || !self.try_next_main(node) {
+                if !refused.unreachable || !self.try_next_main(node, now) {
                     self.main_refused(refused);
                 }
                 None
@@ -301,8 +352,13 @@ impl Session {
     }
 
     /// While roles are unknown, the next candidate is tried in the place of `node`.
-    fn try_next_main(&mut self, node: NodeId) -> bool {
+    fn try_next_main(&mut self, node: NodeId, now: Instant) -> bool {
         let Phase::Linking(linking) = &mut self.phase else { return false };
+        if self.replicas.is_some() {
+            // The cluster will say whether it counts, and who is the main one if it does not.
+            linking.balance_deadline.get_or_insert(now.after(REPLICA_WAIT));
+            return true;
+        }
         linking.tried.push(node);
         let known_elsewhere = self.view.nodes.iter().any(|n| n.role == Role::Primary && n.health != Health::Down);
         if known_elsewhere && self.view.mode == Mode::Streaming {
@@ -347,7 +403,8 @@ impl Session {
             return;
         }
         if !linking.partners.is_empty() {
-            linking.balance_deadline.get_or_insert(now.after(BALANCE_WAIT));
+            let wait = if self.replicas.is_some() { REPLICA_WAIT } else { BALANCE_WAIT };
+            linking.balance_deadline.get_or_insert(now.after(wait));
             return;
         }
         let (deadline, protocol) = (linking.deadline, linking.protocol);
@@ -362,7 +419,17 @@ impl Session {
     /// Partners are too slow: the session starts without them.
     pub(super) fn balance_overdue(&mut self, now: Instant) {
         if let Phase::Linking(linking) = &mut self.phase {
-            let overdue = core::mem::take(&mut linking.partners);
+            let mut overdue = core::mem::take(&mut linking.partners);
+            if self.replicas.is_some() {
+                overdue.extend(Some(linking.main).filter(|_| self.ports[MAIN].is_none()));
+                let nodes: Vec<String> = overdue.iter().map(|node| format!("{node}")).collect();
+                let message = format!("backend {} does not let this session in", nodes.join(", "));
+                let fault = Fault::new(Culprit::Backend, b"08006", message)
+                    .detail("Writes go to every backend, so a session needs them all.")
+                    .hint("Connect again; see SHOW pool_nodes and the log for the backend's state.");
+                overdue.into_iter().for_each(|node| self.report(Report::Unreachable { node }));
+                return self.end(Some(fault));
+            }
             self.linked(now);
             for node in overdue {
                 self.report(Report::Unreachable { node });
@@ -482,6 +549,12 @@ fn initial_response(body: &[u8]) -> Result<&[u8], Fault> {
         return Err(malformed());
     }
     Ok(data)
+}
+
+fn still_recovering(node: NodeId) -> Fault {
+    Fault::new(Culprit::Configuration, b"57P03", format!("backend {node} is a standby, which cannot be written to"))
+        .detail("In native_replication and snapshot_isolation every backend is a server of its own.")
+        .hint("Promote it, or set backend_clustering_mode = streaming_replication.")
 }
 
 fn no_main() -> Fault {

@@ -172,7 +172,8 @@ impl Session {
             return self.ask_before_transaction();
         }
         let read = Summary { route: Route::Either, writes: false, ..*summary };
-        if !summary.open || !self.has_partners() || self.choose(&read).has(MAIN) {
+        let decided = self.choose(&read).has(MAIN) && !self.is_replicated();
+        if !summary.open || !self.has_partners() || decided {
             return false;
         }
         let Some(login) = &self.login else { return false };

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`Session`] (the boundary), `login` (start-up to the first ReadyForQuery), `request` (what the
 //! client sends), `batch` (what of it is one transaction), `route` (where it goes), `reply` (what backends answer),
-//! `repeat` (what a standby refuses), `settle` (what follows from both), `port`, `statements` and `shape` (the bookkeeping), `local` (answers of pgconvoy's own),
+//! `repeat` (what a standby refuses), `settle` (what follows from both), `round` (what goes to every backend, where
+//! pgconvoy replicates), `port`, `statements` and `shape` (the bookkeeping), `local` (answers of pgconvoy's own),
 //! `journal` (what is reported),
 //! `decisions` (what is kept of routing).
 //!
@@ -20,6 +21,7 @@ mod port;
 mod repeat;
 mod reply;
 mod request;
+mod round;
 mod route;
 mod settle;
 mod shape;
@@ -34,10 +36,11 @@ use crate::fault::Fault;
 use crate::limits::{HELD_INPUT_BYTES, PENDING_REQUESTS, WRITE_QUEUE_BYTES};
 use crate::link::{Link, Login, Refused};
 use crate::mutations::Mutations;
-use crate::node::{Health, NodeId, View};
+use crate::node::{Health, NodeId, NodeSet, View};
 use crate::policy::Policy;
 use crate::sql::{PoolReport, Verb};
 use crate::time::{Duration, Instant};
+use crate::vote::Mismatch;
 use crate::wire::build::{self, Severity};
 use crate::wire::{Gravity, TransactionStatus, WriteQueue};
 use adaptive::Written;
@@ -55,6 +58,8 @@ use login::Phase;
 use lookup::Inquiry;
 use port::{Port, Rest, Skipped, Target};
 use repeat::Attempt;
+use round::Replicas;
+pub use round::Replication;
 use statements::{Naming, Statements};
 
 /// Position of the main port. The others are partners, which reads may go to.
@@ -74,6 +79,8 @@ pub struct Setup {
     pub policy: Arc<Policy>,
     /// Whether reads are spread (`load_balance_mode`).
     pub load_balance: bool,
+    /// What the operator wants of replication, where pgconvoy replicates.
+    pub replication: Replication,
     /// Whether unlogged tables are not read on standbys (`check_unlogged_table`).
     pub check_unlogged: bool,
     /// Whether the catalogue is asked at the load-balance node (`relcache_query_target`).
@@ -225,6 +232,11 @@ pub enum Report {
         /// The backend.
         node: NodeId,
     },
+    /// Backends did not answer alike. Those of the set are to be out for everybody; the session waits until its view says
+    /// so.
+    Mismatch(Box<Mismatch>, NodeSet),
+    /// A backend has missed what others have done: it is to be out for everybody.
+    Left(NodeId),
     /// A transaction is over that may have changed the catalogue: what other workers know of it is not true any more.
     Reshaped,
     /// A statement was sent to a backend.
@@ -272,6 +284,8 @@ pub enum Timer {
     BalanceWait,
     /// The client has been idle for too long (`client_idle_limit`).
     ClientIdle,
+    /// A connection to a backend is lost that the cluster still counts.
+    ReplicaLost,
 }
 
 /// How a connection ended.
@@ -344,6 +358,8 @@ pub struct Session {
     turn: usize,
     /// Something has run since that was drawn, or what it was drawn for has changed.
     turn_over: bool,
+    /// Where pgconvoy replicates: every backend is attached, and those beside the main one do what it does.
+    replicas: Option<Box<Replicas>>,
     statements: Statements,
     events: VecDeque<SessionEvent>,
     /// The batch of extended messages failed: messages are skipped up to Sync.
@@ -431,6 +447,7 @@ impl Session {
             ports: alloc::vec![None],
             turn: MAIN,
             turn_over: false,
+            replicas: None,
             statements: Statements::default(),
             events: VecDeque::new(),
             skipping: false,
@@ -515,6 +532,10 @@ impl Session {
         self.view = Arc::clone(view);
         self.note_primary(now);
         let down = |node: NodeId| view.node(node).is_some_and(|known| known.health == Health::Down);
+        if self.view.mode.is_replicated() {
+            self.replicas_down(down, now);
+            return self.settle(now);
+        }
         for position in self.partner_positions() {
             if let Some(node) = self.ports[position].as_ref().map(|port| port.node).filter(|node| down(*node)) {
                 // A server that hangs closes nothing: whoever waits for it is told, and the connection is dropped.
@@ -617,8 +638,10 @@ impl Session {
 
     /// The next deadline and its name.
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        let missing = self.replicas.as_ref().and_then(|replicas| replicas.deadline());
         let deadline = match self.phase.deadline() {
             Some(deadline) => Some(deadline),
+            None if missing.is_some() => missing.map(|at| (at, Timer::ReplicaLost)),
             None if self.phase.is_serving() && (self.is_idle() || self.in_copy()) => {
                 self.setup.client_idle_limit.map(|limit| (self.idle_since.after(limit), Timer::ClientIdle))
             }
@@ -741,7 +764,7 @@ impl Session {
 
     /// Ends the session: the client is told why, if it can still be told.
     fn end(&mut self, fault: Option<Fault>) {
-        if self.is_over() {
+        if self.is_over() || self.end_later(fault.as_ref()) {
             return;
         }
         if let Some(fault) = &fault
@@ -753,6 +776,7 @@ impl Session {
             self.client.queue.push(out.into());
         }
         self.tell_reshaped();
+        self.drop_round();
         self.showing = None;
         self.client.blocked = false;
         self.client.held = BytesMut::new();

@@ -94,6 +94,10 @@ pub(super) enum Ask {
     CopyEnd,
     /// A Query of pgconvoy's own that ends a transaction block, whatever the answer.
     Abort,
+    /// A Query of pgconvoy's own that begins a block round the statement behind it.
+    Wrap,
+    /// A Query of pgconvoy's own that ends such a block.
+    Unwrap,
     /// A Query of pgconvoy's own about the catalogue: one value and ReadyForQuery, which nobody else sees.
     Question,
     /// A Close of pgconvoy's own, whose CloseComplete tells that everything before it has been answered.
@@ -119,7 +123,10 @@ impl Ask {
 
     /// True when ReadyForQuery ends the reply.
     pub(super) const fn ends_ready(self) -> bool {
-        matches!(self, Self::Query | Self::Sync | Self::FunctionCall | Self::Abort | Self::Question)
+        matches!(
+            self,
+            Self::Query | Self::Sync | Self::FunctionCall | Self::Abort | Self::Wrap | Self::Unwrap | Self::Question
+        )
     }
 }
 

@@ -156,7 +156,7 @@ impl Session {
     /// Whether what a partner answers now can be answered by the primary instead.
     fn may_repeat(&self, position: usize) -> bool {
         use Ask::{Bind, Describe, Execute, Query, Shape};
-        let whole = self.attempt.stage == Stage::Whole && self.attempt.position == position;
+        let whole = self.attempt.stage == Stage::Whole && self.attempt.position == position && !self.is_replicated();
         let Some(port) = self.ports[position].as_deref().filter(|_| whole && position != MAIN) else { return false };
         let Some(main) = self.ports[MAIN].as_deref() else { return false };
         let first = port.owed.front().filter(|owed| owed.relay && !port.begun && !port.cancelled);

@@ -2,6 +2,7 @@
 
 use super::port::{Ask, Rest, Target};
 use super::repeat::is_refusal;
+use super::round::needed_for_vote;
 use super::shape;
 use super::{Closed, MAIN, Report, Session, SessionEvent};
 use crate::fault::{Culprit, Fault};
@@ -62,7 +63,10 @@ impl Session {
                     break;
                 }
                 port.rest.bytes -= part;
-                let relay = port.rest.relay;
+                let (relay, ends) = (port.rest.relay, port.rest.bytes == 0);
+                if self.is_tallied(position) {
+                    self.tally_rest(position, &input[run..run + part], ends);
+                }
                 self.take(input, &mut run, part, relay);
                 continue;
             }
@@ -77,6 +81,12 @@ impl Session {
                 }
             };
             let here = header.total.min(front.len());
+            let tallied = self.is_tallied(position);
+            if tallied && here < header.total && here < needed_for_vote(header) {
+                break;
+            }
+            let Some(port) = &mut self.ports[position] else { break };
+            let asked = port.owed.front().map(|owed| owed.ask);
             let verdict = match header.tag {
                 _ if port.transparent => self.judge_transparent(position, header, &front[..here]),
                 backend::DATA_ROW if port.owed.front().is_some_and(|owed| owed.ask == Ask::Question) => {
@@ -99,6 +109,10 @@ impl Session {
                     break;
                 }
             };
+            if tallied {
+                self.tally(position, asked, header, &input[run..run + here]);
+            }
+            let relay = relay && !(tallied && self.hold_back(header, &input[run..run + here]));
             self.take(input, &mut run, here, relay);
             if let Some(port) = &mut self.ports[position] {
                 port.rest = Rest { bytes: header.total - here, relay };
@@ -165,7 +179,7 @@ impl Session {
     /// Judges a message that is no row. `front` is as much of it as is there.
     fn judge(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
         use Ask::{Abort, Bind, Close, ClosePortal, Describe, Execute, FunctionCall, Parse};
-        use Ask::{Prepare, Probe, Query, Question, Shape};
+        use Ask::{Prepare, Probe, Query, Question, Shape, Unwrap, Wrap};
         let whole = front.len() == header.total;
         match header.tag {
             backend::ERROR_RESPONSE => return Ok(self.judge_error(position, header, front)),
@@ -211,7 +225,7 @@ impl Session {
             | (backend::FUNCTION_CALL_RESPONSE, FunctionCall)
             | (
                 backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::ROW_DESCRIPTION,
-                Query | Abort | Question,
+                Query | Abort | Wrap | Unwrap | Question,
             )
             | (backend::COPY_OUT_RESPONSE | backend::COPY_DONE, Query | Execute) => false,
             (backend::COPY_IN_RESPONSE, Query | Execute) => {
@@ -419,6 +433,7 @@ impl Session {
         if position == MAIN {
             return self.main_gone(&port, why);
         }
+        self.replica_gone(port.node);
         self.partner_gone(position);
         let inside = self.client.rest.bytes > 0 && self.client.rest_to == Target::only(position);
         if self.mid_client == Some(position) || inside {
@@ -430,14 +445,16 @@ impl Session {
     }
 
     fn main_gone(&mut self, port: &super::Port, why: &Closed) {
+        if self.must_finish() {
+            self.main_lost_in_commit(port.node);
+            return self.end(Some(unknown_outcome(port.node)));
+        }
         if port.dying || self.mid_client == Some(MAIN) {
             // The client has the backend's own last words, or half of a row: there is nothing to add.
             return self.end(None);
         }
         let fault = if self.committing && !port.owed.is_empty() {
-            Fault::new(Culprit::Backend, b"08007", "the connection to the primary was lost during COMMIT")
-                .detail("It is not known whether the transaction was committed.")
-                .hint("Look for its effects before you repeat it.")
+            unknown_outcome(port.node)
         } else {
             Fault::new(Culprit::Backend, b"08006", format!("the connection to backend {} was lost", port.node))
                 .detail(words(why))
@@ -476,6 +493,12 @@ impl Session {
         }
         self.tell(&out);
     }
+}
+
+fn unknown_outcome(node: crate::node::NodeId) -> Fault {
+    Fault::new(Culprit::Backend, b"08007", format!("the connection to backend {node} was lost during COMMIT"))
+        .detail("It is not known whether the transaction was committed.")
+        .hint("Look for its effects before you repeat it.")
 }
 
 fn standby_gone(port: &super::Port, why: &Closed) -> Fault {

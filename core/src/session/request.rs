@@ -177,6 +177,9 @@ impl Session {
     }
 
     pub(super) fn send(&mut self, to: Target, bytes: &Bytes) {
+        if self.in_round() {
+            return self.send_in_round(to, bytes);
+        }
         for position in to.positions() {
             if let Some(port) = &mut self.ports[position] {
                 port.queue.push(bytes.clone());
@@ -215,6 +218,9 @@ impl Session {
         if skipped {
             return Ok(Step::Drop);
         }
+        if self.is_replicated() && self.waits_for_round(header.tag) {
+            return Ok(Step::Wait);
+        }
         let must_wait = |port: &super::Port| port.is_full() || port.must_tell_first(header.tag);
         if self.showing.is_some()
             || self.inquiry.is_open()
@@ -244,7 +250,7 @@ impl Session {
             frontend::PARSE => self.consider_parse(header, front),
             frontend::BIND => self.consider_bind(header, front),
             frontend::FUNCTION_CALL => Ok(self.consider_function_call()),
-            frontend::COPY_DATA => Ok(Step::to(Target::only(self.last.speaker()))),
+            frontend::COPY_DATA => Ok(Step::to(self.for_copy())),
             frontend::SYNC => Ok(self.consider_sync()),
             frontend::FLUSH => Ok(self.consider_flush(header)),
             // The rest is short and looked at whole.
@@ -253,7 +259,7 @@ impl Session {
                 (frontend::DESCRIBE | frontend::CLOSE, Some(body)) => Ok(self.consider_named(header.tag, body)),
                 (frontend::EXECUTE, Some(body)) => Ok(self.consider_execute(body)),
                 (frontend::COPY_DONE | frontend::COPY_FAIL, Some(_)) => {
-                    let to = Target::only(self.last.speaker());
+                    let to = self.for_copy();
                     self.note_asked(to, Ask::CopyEnd);
                     Ok(Step::to(to))
                 }
@@ -269,10 +275,10 @@ impl Session {
     /// While a backend reads COPY data, everything goes to it: data and its end; Sync and Flush, which it ignores; and
     /// anything else, which it takes for an error that ends the copy.
     fn consider_in_copy(&mut self, tag: u8) -> Step {
-        let Some(position) = self.ports.iter().position(|port| port.as_ref().is_some_and(|port| port.copy_in)) else {
-            unreachable!("somebody reads COPY data");
-        };
-        if let Some(port) = &mut self.ports[position] {
+        let mut to = Target::NONE;
+        for (position, port) in self.ports.iter_mut().enumerate() {
+            let Some(port) = port.as_mut().filter(|port| port.copy_in) else { continue };
+            to = to.with(Target::only(position));
             match tag {
                 frontend::COPY_DATA | frontend::FLUSH => {}
                 frontend::SYNC => port.sync_swallowed(),
@@ -280,7 +286,12 @@ impl Session {
                 _ => port.turn_transparent(),
             }
         }
-        Step::to(Target::only(position))
+        Step::to(to)
+    }
+
+    /// Where COPY data goes that nobody reads any more: those who read it before ignore it.
+    const fn for_copy(&self) -> Target {
+        if self.is_replicated() { self.last } else { Target::only(self.last.speaker()) }
     }
 
     /// Nothing is matched any more: everything goes to the main port.
@@ -317,7 +328,11 @@ impl Session {
         if let Some(local) = summary.local {
             return Ok(self.local_query(local, text.unwrap_or_default()));
         }
-        let to = self.choose_named(&summary, naming.as_deref());
+        let mut to = self.choose_named(&summary, naming.as_deref());
+        if self.is_replicated() && self.is_in_batch() {
+            // It ends the batch, wherever that went.
+            to = self.everyone();
+        }
         let afterwards = naming.clone().filter(|naming| naming.changes_names());
         if !self.may_send(to) || (afterwards.is_some() && self.owes_ready()) {
             return Ok(Step::Wait);
@@ -326,10 +341,15 @@ impl Session {
         let summary = self.executed(&summary, naming.as_deref());
         self.note_read(&summary, naming.is_none());
         let mut before = Vec::new();
+        if self.join_round(to, Some(self.order_of(&summary))) && self.in_round() {
+            before.extend(self.wrap(&summary, naming.is_some(), text));
+            self.round_executes(&summary, text.unwrap_or_default());
+        }
+        let wrapped = before.len();
         if let Some(name) = naming.as_deref().and_then(Naming::statement) {
             self.bring(name, to, &mut before);
         }
-        for (ports, message) in &mut before {
+        for (ports, message) in &mut before[wrapped..] {
             // The Parse is a batch of its own: a failed one would make the backend skip the query.
             let mut batch = message.to_vec();
             build::bare(&mut batch, frontend::SYNC);
@@ -398,15 +418,15 @@ impl Session {
         }
         let source = Some(&front[..header.total.min(front.len())]).filter(|_| !long && self.keeps_statements());
         // A name in use is refused where it is in use.
-        let known = if name.is_empty() { None } else { self.statements.statement(name) };
+        let known = if name.is_empty() { None } else { self.statements.statement(name).map(|(on, _)| on) };
         let to = match known {
-            Some((on, _)) => self.refusing(on),
+            Some(on) => self.refusing(on),
             None => self.choose_named(&summary, naming.as_deref()),
         };
         // What cannot be brought to the primary later is there from the start.
         let stays = self.statements.has_room(name, source.map_or(0, <[u8]>::len));
         let to = if stays || known.is_some() { to } else { to.with(Target::MAIN) };
-        if !self.may_send(to) {
+        if !self.may_send(to) || !self.join_round(to, Some(self.order_of(&summary))) {
             return Ok(Step::Wait);
         }
         let mut before = Vec::new();
@@ -478,7 +498,7 @@ impl Session {
             // It is looked for on the primary when it is not found here.
             to = Target::MAIN;
         }
-        if !self.may_send(to) {
+        if !self.may_send(to) || !self.join_round(to, Some(self.order_of(&judged))) {
             return Ok(Step::Wait);
         }
         if let Some(step) = self.compare_shapes(name, to) {
@@ -558,7 +578,11 @@ impl Session {
         if afterwards.is_some() && self.owes_ready() {
             return Step::Wait;
         }
+        if self.in_round() && !self.join_round(portal.on, Some(self.order_of(&portal.summary))) {
+            return Step::Wait;
+        }
         self.ask(portal.on, Ask::Execute, |session, to| {
+            session.round_executes(&portal.summary, portal.text.as_deref().unwrap_or_default());
             session.note_claim(portal.naming.as_deref());
             session.afterwards = afterwards;
             session.report_sent(to, "Execute: ", portal.text.as_deref());
@@ -607,7 +631,7 @@ impl Session {
             let last = Target::only(self.last.speaker());
             to = if !self.stands_apart() && last.without(to).is_empty() { last } else { Target::only(to.speaker()) };
         }
-        if !self.may_send(to) {
+        if !self.may_send(to) || !self.join_round(to, None) {
             return Step::Wait;
         }
         let mut before = Vec::new();
@@ -630,7 +654,7 @@ impl Session {
 
     /// Sends a short message to `to`, unless replies must come first.
     fn ask(&mut self, to: Target, ask: Ask, note: impl FnOnce(&mut Self, Target)) -> Step {
-        if !self.may_send(to) {
+        if !self.may_send(to) || !self.join_round(to, None) {
             return Step::Wait;
         }
         note(self, to);
@@ -652,7 +676,9 @@ impl Session {
         if self.is_in_batch() && !self.is_quiet() {
             return Step::Wait;
         }
-        self.ask(Target::MAIN, Ask::FunctionCall, |session, to| {
+        let to = if self.is_replicated() { self.everyone() } else { Target::MAIN };
+        self.ask(to, Ask::FunctionCall, |session, to| {
+            session.round_executes(&Summary::UNTOLD, b"");
             session.end_batch(to);
             session.note_sent(&Summary::UNTOLD, None, to);
         })

@@ -17,12 +17,16 @@ impl Session {
         match self.decide(summary).to {
             Destination::Primary => Target::MAIN,
             Destination::Balance => Target::only(self.turn),
-            Destination::Both => self.everyone(),
+            Destination::Both | Destination::All => self.everyone(),
         }
     }
 
     /// The main port, and the partners that are where it is.
-    fn everyone(&self) -> Target {
+    pub(super) fn everyone(&self) -> Target {
+        if self.is_replicated() {
+            let attached = self.partner_positions().filter(|at| self.ports[*at].is_some());
+            return attached.fold(Target::MAIN, |all, position| all.with(Target::only(position)));
+        }
         let in_block = self.transaction_status() != TransactionStatus::Idle;
         let beside = |port: &Port| port.is_in_step() && (port.link.status != TransactionStatus::Idle) == in_block;
         let partners = self.partner_positions().filter(|at| self.ports[*at].as_deref().is_some_and(beside));
@@ -73,8 +77,13 @@ impl Session {
             return Standing { out_of_step: !self.partner_positions().is_empty(), ..Standing::default() };
         };
         let in_step = || self.partners().filter(|port| port.is_in_step());
+        let rules = self.setup.replication;
+        let replicated = self.is_replicated();
         Standing {
             balanced: true,
+            replicated,
+            reads_everywhere: replicated && (rules.select || rules.compare_rows),
+            reads_apart: self.setup.load_balance,
             out_of_step: in_step().next().is_none(),
             primary_drawn: self.turn_port().is_none(),
             delayed: self.delayed,
@@ -144,6 +153,12 @@ impl Session {
         if self.cancels > 0 {
             return false;
         }
+        if let Some(round) = self.round_target() {
+            return target == round;
+        }
+        if self.is_replicated() && target.is_several() {
+            return self.owes_nothing();
+        }
         let follows =
             if self.has_partners() { target == self.last && !self.stateful } else { self.afterwards.is_none() };
         self.owes_nothing() || (follows && !self.bringing)
@@ -198,6 +213,9 @@ impl Session {
         self.forgets_alone |=
             target == Target::MAIN && matches!(self.afterwards.as_deref(), Some(Naming::DeallocatesAll));
         let controls = summary.hazards.contains(Hazards::CONTROLS_TRANSACTION);
+        if self.is_replicated() {
+            return;
+        }
         for partner in self.ports[MAIN + 1..].iter_mut().flatten() {
             // A block that may be another one afterwards, or have lost a savepoint, on the main port alone.
             let astray = controls && partner.link.status != TransactionStatus::Idle;

@@ -16,6 +16,7 @@ pub(super) const ABORT_BLOCK: &str = "'pgconvoy aborts this transaction block be
 impl Session {
     /// Brings everything into step after an input.
     pub(super) fn settle(&mut self, now: Instant) {
+        self.watch_missing(now);
         loop {
             if self.is_over() {
                 return;
@@ -28,18 +29,25 @@ impl Session {
                 // A backend notices that nobody listens only when it next speaks: it is told to stop.
                 self.cancel_running();
                 let fault = Fault::new(Culprit::Proxy, b"57P01", "terminating connection due to administrator command");
-                return self.end(Some(fault));
+                self.end(Some(fault));
+                if self.is_over() {
+                    return;
+                }
             }
             if !self.phase.is_serving() {
                 return;
             }
             if self.ports[MAIN].as_ref().is_some_and(|main| main.dying && main.rest.bytes == 0) {
                 // The client has the main backend's last word: nothing that it sent after that is answered elsewhere.
-                return self.end(None);
+                self.end(None);
             }
             self.flush_notices();
             self.probe_ports();
-            if self.owes_nothing() {
+            self.advance_round();
+            if self.is_over() {
+                return;
+            }
+            if self.owes_nothing() && !self.in_round() {
                 self.quiet();
                 self.read_again();
             }
@@ -86,7 +94,10 @@ impl Session {
         }
         if self.local_batch || self.ports.iter().flatten().any(|port| port.unsynced) {
             // What an earlier batch did to a block may be known only now that the next one has begun.
-            return self.align();
+            if !self.is_replicated() {
+                self.align();
+            }
+            return;
         }
         self.alone = false;
         self.attempt.renew();
@@ -112,12 +123,21 @@ impl Session {
                 self.inject(MAIN, ABORT_BLOCK);
             }
         }
-        self.align();
-        self.compare();
+        if self.is_replicated() {
+            self.both_asked = false;
+            for port in self.ports.iter_mut().flatten() {
+                (port.erred, port.silent_error, port.leaving) = (false, false, false);
+            }
+        } else {
+            self.align();
+            self.compare();
+        }
         if idle {
             self.judge_called();
         }
-        self.part();
+        if !self.is_replicated() {
+            self.part();
+        }
         if self.owes_nothing() && self.mid_client.is_none() && self.transaction_status() == TransactionStatus::Idle {
             self.transaction_over();
         }
@@ -162,7 +182,7 @@ impl Session {
         }
     }
 
-    fn inject(&mut self, position: usize, text: &str) {
+    pub(super) fn inject(&mut self, position: usize, text: &str) {
         if let Some(port) = &mut self.ports[position] {
             let mut out = Vec::new();
             build::query(&mut out, text);
@@ -226,6 +246,7 @@ impl Session {
                 self.end(Some(fault));
             }
             Timer::BalanceWait => self.balance_overdue(now),
+            Timer::ReplicaLost => self.patience_over(),
             Timer::ClientIdle => {
                 let fault = Fault::new(Culprit::Client, b"57P05", "terminating connection due to client_idle_limit");
                 self.end(Some(fault));
@@ -250,11 +271,14 @@ impl Session {
 
     /// Cancels what runs on any port.
     pub(super) fn cancel_running(&mut self) -> bool {
-        if self.is_over() {
+        if self.is_over() || self.must_finish() {
             return false;
         }
         let mut any = false;
-        for port in self.ports.iter_mut().flatten().filter(|port| port.transparent || !port.owed.is_empty()) {
+        let running: Vec<usize> = (0..self.ports.len()).filter(|position| !self.is_deferred(*position)).collect();
+        let ports = self.ports.iter_mut().enumerate().filter(|(position, _)| running.contains(position));
+        let ports = ports.filter_map(|(_, port)| port.as_mut());
+        for port in ports.filter(|port| port.transparent || !port.owed.is_empty()) {
             any = true;
             port.cancelled = true;
             self.cancels += 1;

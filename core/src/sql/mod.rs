@@ -15,12 +15,14 @@ mod lexer;
 mod name;
 mod query;
 mod setting;
+mod standalone;
 mod statement;
 #[cfg(test)]
 mod tests;
 mod uses;
 
 pub use name::{Name, NameBytes};
+pub use standalone::stands_alone;
 pub use uses::{UseKind, Uses};
 
 use cursor::Cursor;

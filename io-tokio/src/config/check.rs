@@ -41,11 +41,10 @@ struct Check<'a> {
 impl Check<'_> {
     fn clustering_mode(&mut self) {
         let mode = Clustering::read(self.values, None).backend_clustering_mode;
-        let served = [ClusteringMode::StreamingReplication, ClusteringMode::LogicalReplication, ClusteringMode::Raw];
-        if !served.contains(&mode) {
+        if matches!(mode, ClusteringMode::SnapshotIsolation | ClusteringMode::Slony) {
             let message = format!("{} is not supported yet", mode.as_str());
             self.note(Severity::Error, "backend_clustering_mode", None, message).help =
-                Some("use streaming_replication, logical_replication or raw".to_owned());
+                Some("use streaming_replication, native_replication, logical_replication or raw".to_owned());
         }
     }
 

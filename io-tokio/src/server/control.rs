@@ -69,6 +69,7 @@ impl<E: Env> Control<E> {
             match news {
                 News::Role(node, standby) => self.cluster.borrow_mut().handle_role(node, standby, now),
                 News::Suspicion(node) => self.cluster.borrow_mut().handle_suspicion(node, now),
+                News::Detach(node) => self.cluster.borrow_mut().handle_detach(node),
             }
             self.drain();
             self.changed.notify_one();
@@ -183,6 +184,12 @@ impl<E: Env> Control<E> {
         };
         let (id, host, port) = (node.id, &backend.hostname, backend.port);
         match node.health {
+            Health::Down if settings.mode.is_replicated() => {
+                // What pgpool says when it detaches a node; it is done by now.
+                speaker().say(Level::Log, format_args!("starting degeneration. shutdown host {host}({port})"));
+                speaker().say(Level::Log, format_args!("failover done. shutdown host {host}({port})"));
+                tracing::warn!("backend {id} ({host}:{port}) is detached, and misses what is written from now on");
+            }
             Health::Down => tracing::warn!("backend {id} ({host}:{port}, {role}) cannot be reached"),
             _ => tracing::info!("backend {id} ({host}:{port}) is up, role {role}"),
         }

@@ -8,8 +8,9 @@ use crate::log::{Report, Speaker};
 use pgconvoy_core::auth::passwd::Credential;
 use pgconvoy_core::fault::{Culprit, Fault};
 use pgconvoy_core::link::{Link, Login};
-use pgconvoy_core::node::NodeId;
+use pgconvoy_core::node::{NodeId, NodeSet};
 use pgconvoy_core::session::Session;
+use pgconvoy_core::vote::Mismatch;
 use pgconvoy_core::wire::startup;
 
 fn speaker(login: Option<&Login>) -> Speaker {
@@ -51,6 +52,16 @@ fn say_of(login: &Login, origin: &Origin, what: &str) {
     let Origin { host, port } = origin;
     let words = format_args!("{what}: host={host} port={port} user={user} database={database}");
     speaker(Some(login)).say(Level::Log, words);
+}
+
+/// Backends did not answer alike (pgpool's `read_kind_from_backend`).
+pub(super) fn mismatch(session: &Session, own: Option<&SessionValues>, mismatch: &Mismatch, detached: NodeSet) {
+    let speaker = of(session, own);
+    speaker.say(Level::Error, format_args!("{}", mismatch.message()));
+    for node in detached.iter() {
+        let by = if mismatch.majority { "it was outvoted" } else { "the main backend's answer counts" };
+        speaker.say(Level::Log, format_args!("received degenerate backend request for node_id: {node}: {by}"));
+    }
 }
 
 /// `log_per_node_statement`.

@@ -9,7 +9,7 @@ use pgconvoy_core::cluster;
 use pgconvoy_core::delay::DelayRules;
 use pgconvoy_core::node::{Mode, NodeId};
 use pgconvoy_core::pool::PoolSettings;
-use pgconvoy_core::session::Setup;
+use pgconvoy_core::session::{Replication, Setup};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,11 +195,10 @@ impl Settings {
         let mode = match config.clustering.backend_clustering_mode {
             ClusteringMode::StreamingReplication | ClusteringMode::LogicalReplication => Mode::Streaming,
             ClusteringMode::Raw => Mode::Raw,
+            ClusteringMode::NativeReplication => Mode::Native,
             other => {
                 let mode = other.as_str();
-                return Err(ServerError::Configuration(format!(
-                    "backend_clustering_mode = {mode} is not served yet: use streaming_replication, logical_replication or raw"
-                )));
+                return Err(ServerError::Configuration(format!("backend_clustering_mode = {mode} is not served yet")));
             }
         };
         let probe = probe(config, &passwords);
@@ -207,7 +206,13 @@ impl Settings {
         let mut session = Setup {
             passwords: Arc::new(passwords),
             authentication_timeout: limit(config.auth.authentication_timeout),
-            load_balance: config.load_balance.load_balance_mode && mode == Mode::Streaming,
+            load_balance: config.load_balance.load_balance_mode && mode != Mode::Raw,
+            replication: Replication {
+                stop_on_mismatch: config.replication.replication_stop_on_mismatch,
+                stop_on_affected: config.replication.failover_if_affected_tuples_mismatch,
+                select: config.replication.replicate_select,
+                compare_rows: config.own.compare_rows,
+            },
             policy: Arc::new(config.policy().map_err(ServerError::Configuration)?),
             ask_balance_node: config.relation_cache.relcache_query_target == RelcacheQueryTarget::LoadBalanceNode,
             salt_seed: salt_seed(),

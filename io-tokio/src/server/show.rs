@@ -125,7 +125,7 @@ fn words(view: &View, id: NodeId) -> (&'static str, &'static str, &'static str) 
     };
     let (main, other) = if view.mode == Mode::Streaming { ("primary", "standby") } else { ("main", "replica") };
     let role = match node.role {
-        _ if view.mode == Mode::Raw => {
+        _ if view.mode != Mode::Streaming => {
             if view.main() == Some(id) {
                 main
             } else {

@@ -43,6 +43,8 @@ pub(super) enum News {
     Role(NodeId, bool),
     /// A connection to a backend broke, or could not be made.
     Suspicion(NodeId),
+    /// A backend has missed what others have done, or was outvoted.
+    Detach(NodeId),
 }
 
 struct Waiting<S> {
@@ -476,6 +478,11 @@ impl<E: Env> Worker<E> {
                 }
             }
             Report::Unreachable { node } => self.tell_control(News::Suspicion(node)),
+            Report::Mismatch(mismatch, detached) => {
+                self.with_own_values(id, |own| super::journal::mismatch(session, own, &mismatch, detached));
+                detached.iter().for_each(|node| self.tell_control(News::Detach(node)));
+            }
+            Report::Left(node) => self.tell_control(News::Detach(node)),
             Report::Claim { database } => {
                 self.shared.tell_others(self.index, || WorkerMail::Claim(database.clone()));
                 self.claim(&database);
