@@ -6,9 +6,11 @@
 //!
 //! Where to read: [`Analysis`] is the answer; `lexer` cuts PostgreSQL's tokens; `query` judges what reads (`SELECT`,
 //! `VALUES`, `TABLE`, `WITH`); `statement` and `setting` know every other statement; `functions` lists what a query may
-//! call. Nothing here knows a session, a node or the configuration.
+//! call; [`determinism`] makes a write mean the same on several servers. Nothing here knows a session, a node or the
+//! configuration.
 
 mod cursor;
+pub mod determinism;
 mod functions;
 mod keyword;
 mod lexer;
