@@ -142,6 +142,7 @@ fn dml_adaptive_keeps_what_was_written_on_the_primary() {
         session.rows(&format!("SELECT a FROM {table}"));
     }
     session.rows("SELECT writer(), volatile_f(1)");
+    session.query("DELETE FROM plain WHERE false").expect("an answer");
     for (at, (sql, expected)) in script.iter().enumerate() {
         let mark = format!("/*adaptive {at}*/");
         let messages = session.query(&format!("{sql} {mark}")).expect("an answer");
@@ -215,6 +216,21 @@ fn dml_adaptive_global_minds_what_other_sessions_have_written() {
             .set("check_temp_table", "none"),
     );
     let (mut reader, mut writer) = (session(&proxy), session(&proxy));
+    superuser(&testbed)
+        .query(
+            "CREATE VIEW over_plain AS SELECT a FROM plain;
+             CREATE VIEW far_over_plain AS SELECT o.a FROM over_plain o JOIN t USING (a);
+             CREATE TABLE logged (a int);
+             CREATE TABLE ruled (a int);
+             CREATE RULE also AS ON INSERT TO ruled DO ALSO INSERT INTO logged VALUES (new.a);
+             CREATE TABLE base (a int);
+             CREATE VIEW easy AS SELECT a FROM base;
+             CREATE TABLE halves (a int) PARTITION BY RANGE (a);
+             CREATE TABLE lower_half PARTITION OF halves FOR VALUES FROM (0) TO (10);
+             CREATE TABLE upper_half PARTITION OF halves FOR VALUES FROM (10) TO (20)",
+        )
+        .expect("the objects are made");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
     for table in ["t", "plain"] {
         reader.rows(&format!("SELECT a FROM {table}"));
     }
@@ -233,8 +249,31 @@ fn dml_adaptive_global_minds_what_other_sessions_have_written() {
     };
     assert_eq!(read(&mut reader, "plain", 0), PRIMARY);
     assert_eq!(read(&mut reader, "t", 0), STANDBY);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let cases = [
+        ("INSERT INTO plain VALUES (1)", "over_plain", PRIMARY),
+        ("INSERT INTO plain VALUES (1)", "far_over_plain", PRIMARY),
+        ("INSERT INTO plain VALUES (1)", "logged", STANDBY),
+        ("INSERT INTO ruled VALUES (1)", "logged", PRIMARY),
+        ("INSERT INTO easy VALUES (1)", "base", PRIMARY),
+        ("INSERT INTO lower_half VALUES (1)", "halves", PRIMARY),
+        ("INSERT INTO lower_half VALUES (1)", "upper_half", STANDBY),
+        ("INSERT INTO halves VALUES (11)", "upper_half", PRIMARY),
+        ("INSERT INTO halves VALUES (11)", "t", STANDBY),
+    ];
+    for (at, (write, table, expected)) in (1..).zip(cases) {
+        // It is known before, so that the read follows the write within its time.
+        read(&mut reader, table, 100 + at);
+        let found = (1..).map(|round| {
+            writer.query(write).expect("an answer");
+            read(&mut reader, table, 1000 * at + round)
+        });
+        // On a busy machine, the time of one write may be over before the read.
+        let mut found = found.take_while(|_| Instant::now() < deadline);
+        assert!(found.any(|found| found == expected), "{write}; {table}");
+    }
     testbed.psql(1, "SELECT pg_wal_replay_resume()").expect("replay goes on");
-    let mut rounds = 1..;
+    let mut rounds = 200..;
     while read(&mut reader, "plain", rounds.next().expect("there are always more")) != STANDBY {
         assert!(Instant::now() < deadline, "the table is never read from the standby again");
     }
@@ -294,7 +333,30 @@ fn what_the_primary_alone_knows_of_a_session_is_read_there() {
              CREATE FUNCTION renames() RETURNS int LANGUAGE plpgsql AS E'BEGIN UPDATE t\n SET b = b; RETURN 1; END';
              CREATE FUNCTION opens() RETURNS refcursor LANGUAGE plpgsql STABLE AS
                  'DECLARE c refcursor := ''c''; BEGIN OPEN c FOR TABLE t; RETURN c; END';
-             CREATE FUNCTION counts() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM t); END'",
+             CREATE FUNCTION counts() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM t); END';
+             CREATE FUNCTION asks(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM ask(); RETURN $1; END';
+             CREATE FUNCTION arms() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN PERFORM set_config(''my.tenant'', ''1'', false); RETURN CASE TG_OP WHEN ''DELETE'' THEN OLD ELSE NEW END; END';
+             CREATE FUNCTION stamps() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.b := now(); RETURN NEW; END';
+             CREATE TABLE armed (a int);
+             CREATE TRIGGER arms BEFORE INSERT ON armed FOR EACH ROW EXECUTE FUNCTION arms();
+             CREATE VIEW before_armed AS SELECT a FROM armed;
+             CREATE FUNCTION fills() RETURNS int LANGUAGE sql AS 'INSERT INTO armed VALUES (1) RETURNING a';
+             CREATE TABLE stamped (a serial PRIMARY KEY, b text DEFAULT lower('X') CHECK (b <> ''));
+             CREATE TRIGGER stamps BEFORE INSERT ON stamped FOR EACH ROW EXECUTE FUNCTION stamps();
+             CREATE TABLE meant (a int, b text DEFAULT ask());
+             CREATE TABLE set_at_once (a int, b text DEFAULT set_config('my.tenant', '1', false));
+             CREATE TABLE checked (a int CHECK (asks(a) = a));
+             CREATE VIEW asking AS SELECT ask() AS a;
+             CREATE TABLE ruled (a int);
+             CREATE RULE also AS ON INSERT TO ruled DO ALSO SELECT ask();
+             CREATE TABLE branches (a int) PARTITION BY RANGE (a);
+             CREATE TABLE branch PARTITION OF branches FOR VALUES FROM (0) TO (9);
+             CREATE TRIGGER arms BEFORE INSERT ON branch FOR EACH ROW EXECUTE FUNCTION arms();
+             CREATE TABLE head (a int PRIMARY KEY);
+             CREATE TABLE tail (a int REFERENCES head ON DELETE CASCADE);
+             CREATE TRIGGER arms BEFORE DELETE ON tail FOR EACH ROW EXECUTE FUNCTION arms();
+             INSERT INTO head VALUES (1); INSERT INTO tail VALUES (1)",
         )
         .expect("the functions are made");
     testbed.wait_standbys_caught_up().expect("the standbys catch up");
@@ -305,6 +367,20 @@ fn what_the_primary_alone_knows_of_a_session_is_read_there() {
         (&["BEGIN", "SELECT travel()", "COMMIT"], "SELECT current_setting('my.tenant')", PRIMARY),
         (&["SELECT ask()"], "SELECT current_setting('my.tenant')", PRIMARY),
         (&["INSERT INTO t SELECT 3, ask()"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["INSERT INTO armed VALUES (1)"], "SHOW my.tenant", PRIMARY),
+        (&["BEGIN", "INSERT INTO armed VALUES (1)", "COMMIT"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["INSERT INTO before_armed VALUES (1)"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["SELECT fills()"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["INSERT INTO meant VALUES (1)"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["INSERT INTO set_at_once VALUES (1)"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["INSERT INTO checked VALUES (1)"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["SELECT a FROM asking"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["BEGIN", "DELETE FROM plain", "SELECT a FROM asking", "COMMIT"], "SHOW my.tenant", PRIMARY),
+        (&["INSERT INTO ruled VALUES (1)"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["INSERT INTO branches VALUES (1)"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["DELETE FROM head"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["INSERT INTO stamped DEFAULT VALUES", "DELETE FROM stamped"], "SELECT a FROM t", STANDBY),
+        (&["BEGIN", "DELETE FROM plain", "SELECT a FROM armed", "COMMIT"], "SELECT a FROM t", STANDBY),
         (&["SELECT renames()", "SELECT volatile_f(1)"], "SELECT a FROM t", STANDBY),
         (&["SELECT opens()", "BEGIN", "SELECT opens()"], "FETCH c", PRIMARY),
         (&["SET search_path = pg_temp, public", "CREATE TABLE t (z int)"], "SELECT z FROM t", PRIMARY),

@@ -82,8 +82,8 @@ pub const REPEATED_BYTES: usize = 8 * 1024;
 pub const REPEATED_BYTES_KEPT: usize = 1024;
 /// Questions about the catalogue that one statement may cause, for views within views.
 pub const CATALOG_ROUNDS: u8 = 40;
-/// Functions that a transaction may call before it counts as one that changes settings, unless they are known.
-pub const CALLED_FUNCTIONS: usize = 256;
+/// Functions and relations that a transaction may use before it counts as one that changes settings, unless they are known.
+pub const CALLED_NAMES: usize = 256;
 /// How long nothing is looked up in the catalogue after a question had no answer, in milliseconds.
 pub const CATALOG_SILENCE_MS: u64 = 1_000;
 /// How deep views within views are followed; a deeper one goes to the primary.

@@ -69,6 +69,12 @@ struct Database {
     whole: Option<(Instant, Whole)>,
     functions: BTreeMap<Box<[u8]>, Known<Function>>,
     relations: BTreeMap<Box<[u8]>, Known<Relation>>,
+    /// Relations that are written: whether one of the name may change settings with that.
+    written: BTreeMap<Box<[u8]>, Known<()>>,
+    /// Relations that are read, likewise.
+    read: BTreeMap<Box<[u8]>, Known<()>>,
+    /// What else is written where relations of a name change.
+    kin: BTreeMap<Box<[u8]>, Known<Box<[u8]>>>,
 }
 
 /// What a text's names mean for its route.
@@ -183,14 +189,36 @@ impl Catalog {
         }
         keep(&mut known.functions, &question.functions, answer.functions, self.size, now);
         keep(&mut known.relations, &question.relations, answer.relations, self.size, now);
+        keep(&mut known.written, &question.written, answer.written, self.size, now);
+        keep(&mut known.read, &question.read, answer.read, self.size, now);
+        keep(&mut known.kin, &question.kin, answer.kin, self.size, now);
         true
     }
 
-    /// Whether a function of this name, in whatever schema, may change settings of the session that calls it. `None` where
-    /// that is not known.
-    pub fn sets(&self, database: &[u8], name: &[u8], now: Instant) -> Option<bool> {
-        let known = self.databases.get(database)?.functions.get(name)?;
-        self.is_fresh(known.since, now).then(|| known.objects.iter().any(|function| function.sets))
+    /// Whether a function or relation of this name, in whatever schema, may change settings of the session that uses it in this
+    /// way. `None` where that is not known.
+    pub fn sets(&self, database: &[u8], kind: UseKind, name: &[u8], now: Instant) -> Option<bool> {
+        let known = self.databases.get(database)?;
+        match kind {
+            UseKind::Function => {
+                self.objects(&known.functions, name, now).map(|known| known.iter().any(|function| function.sets))
+            }
+            UseKind::Written => self.objects(&known.written, name, now).map(|known| !known.is_empty()),
+            _ => match self.objects(&known.relations, name, now) {
+                Some(relations) if relations.iter().all(|relation| relation.hidden.is_none()) => Some(false),
+                _ => self.objects(&known.read, name, now).map(|known| !known.is_empty()),
+            },
+        }
+    }
+
+    /// The names of other relations that may have been written where one of this name has changed. `None` where that is not
+    /// known.
+    pub fn kin(&self, database: &[u8], name: &[u8], now: Instant) -> Option<&[Box<[u8]>]> {
+        self.objects(&self.databases.get(database)?.kin, name, now)
+    }
+
+    fn objects<'a, T>(&self, known: &'a BTreeMap<Box<[u8]>, Known<T>>, name: &[u8], now: Instant) -> Option<&'a [T]> {
+        known.get(name).filter(|known| self.is_fresh(known.since, now)).map(|known| &known.objects[..])
     }
 
     /// Whether nothing is asked for now.

@@ -30,6 +30,12 @@ pub struct Question {
     pub functions: BTreeSet<Box<[u8]>>,
     /// Relations, without their schemas.
     pub relations: BTreeSet<Box<[u8]>>,
+    /// Relations that are written, if it is to be known whether that may change settings.
+    pub written: BTreeSet<Box<[u8]>>,
+    /// Relations that are read, likewise.
+    pub read: BTreeSet<Box<[u8]>>,
+    /// Relations of which it is to be known what is written where they change.
+    pub kin: BTreeSet<Box<[u8]>>,
 }
 
 /// What a server answered to a [`Question`]: every object of each name, in whatever schema.
@@ -38,6 +44,9 @@ pub(super) struct Answer {
     pub whole: Option<Whole>,
     pub functions: Vec<(usize, Function)>,
     pub relations: Vec<(usize, Relation)>,
+    pub written: Vec<(usize, ())>,
+    pub read: Vec<(usize, ())>,
+    pub kin: Vec<(usize, Box<[u8]>)>,
 }
 
 /// What holds for a database as a whole.
@@ -56,8 +65,8 @@ pub(super) struct Whole {
 impl Question {
     /// True when there is nothing to ask.
     pub fn is_empty(&self) -> bool {
-        let names = !self.functions.is_empty() || !self.relations.is_empty();
-        !names && !self.whole && !self.own_temporaries && !self.own_path
+        let names = [&self.functions, &self.relations, &self.written, &self.read, &self.kin];
+        names.iter().all(|names| names.is_empty()) && !self.whole && !self.own_temporaries && !self.own_path
     }
 
     /// The query: several statements for one Query message, of which one returns one row of one column.
@@ -82,11 +91,15 @@ impl Question {
         if self.own_temporaries {
             part(&mut out, &mut |out| out.extend_from_slice(OWN_TEMPORARIES.as_bytes()));
         }
-        if !self.functions.is_empty() {
-            part(&mut out, &mut |out| with_names(out, FUNCTIONS, &self.functions));
-        }
-        if !self.relations.is_empty() {
-            part(&mut out, &mut |out| with_names(out, RELATIONS, &self.relations));
+        let lists = [
+            (FUNCTIONS, &self.functions),
+            (RELATIONS, &self.relations),
+            (WRITTEN, &self.written),
+            (READ, &self.read),
+            (KIN, &self.kin),
+        ];
+        for (query, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
+            part(&mut out, &mut |out| with_names(out, query, names));
         }
         out.extend_from_slice(b") answers");
         out
@@ -129,6 +142,12 @@ impl Question {
                     let (unlogged, text) = (field()? == b"true", field()?);
                     let hidden = (!text.is_empty()).then(|| Hidden::new(text, dialect));
                     answer.relations.push((at, Relation { schema, kind, unlogged, hidden }));
+                }
+                b"s" => answer.written.push((number(field()?).filter(|at| *at < self.written.len())?, ())),
+                b"u" => answer.read.push((number(field()?).filter(|at| *at < self.read.len())?, ())),
+                b"k" => {
+                    let at = number(field()?).filter(|at| *at < self.kin.len())?;
+                    answer.kin.push((at, field()?.into()));
                 }
                 b"t" if self.own_temporaries => {
                     field()?;
@@ -181,9 +200,10 @@ fn with_names(out: &mut Vec<u8>, query: &str, names: &BTreeSet<Box<[u8]>>) {
     out.extend_from_slice(after.as_bytes());
 }
 
-/// It must not hang on what somebody else has locked. With an empty path, only `pg_catalog` is searched for operators, and views are shown with every name's schema.
+/// It must not hang on what somebody else has locked, and is not worth being compiled, whatever it is estimated to cost. With
+/// an empty path, only `pg_catalog` is searched for operators, and views are shown with every name's schema.
 const PREAMBLE: &[u8] = b"SET LOCAL statement_timeout = 2000; SET LOCAL lock_timeout = 500; \
-    SET LOCAL search_path = ''; \
+    SET LOCAL search_path = ''; SET LOCAL jit = off; \
     SELECT pg_catalog.string_agg(line, pg_catalog.chr(30)) FROM (";
 
 /// What a row is given to may take it as a domain over its type, or by an implicit cast.
@@ -229,40 +249,143 @@ const OWN_PATH: &str = "\
             pg_catalog.concat(pg_catalog.chr(30), pg_catalog.chr(31)), '')), pg_catalog.chr(30) ORDER BY s.at)
         FROM ROWS FROM (pg_catalog.unnest(pg_catalog.current_schemas(true))) WITH ORDINALITY s(name, at)";
 
+/// Whether anything that is reached from a function or a relation may change settings: from a source, every function and
+/// relation whose name stands in it; from a relation, what runs when it is used (defaults, checks, policies, rules, a view's
+/// query, triggers), its heirs, and those that a foreign key changes with it. The seed is a query of a class, `f` or `r`, a
+/// number and a source.
+///
+/// A source may if it has the words for that where a statement begins, or runs a text of which nothing is known. The languages
+/// internal and C (12 and 13) have no source, and no reason to.
+macro_rules! reaches_setting {
+    ($($seed:tt)*) => {
+        concat!(
+            "EXISTS (WITH RECURSIVE reached(class, oid, source) AS (",
+            $($seed)*,
+            " UNION SELECT n.class, n.oid, n.source FROM reached r CROSS JOIN LATERAL (
+                SELECT 'f', k.oid, ",
+            function_source!(),
+            "   FROM pg_catalog.regexp_split_to_table(r.source, '[^[:alnum:]_$]+') word JOIN pg_catalog.pg_proc k
+                    ON k.proname IN (word::pg_catalog.name, pg_catalog.lower(word)::pg_catalog.name)
+                    WHERE k.oid >= 16384 AND k.prolang NOT IN (12, 13)
+                UNION ALL SELECT 'f', k.oid, ",
+            function_source!(),
+            "   FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc k ON k.oid = t.tgfoid
+                    WHERE r.class = 'r' AND t.tgrelid = r.oid AND k.oid >= 16384 AND k.prolang NOT IN (12, 13)
+                UNION ALL SELECT 'r', k.oid, ",
+            relation_source!(),
+            "   FROM pg_catalog.regexp_split_to_table(r.source, '[^[:alnum:]_$]+') word JOIN pg_catalog.pg_class k
+                    ON k.relname IN (word::pg_catalog.name, pg_catalog.lower(word)::pg_catalog.name)
+                    WHERE k.oid >= 16384 AND k.relkind IN ('r', 'p', 'v', 'f')
+                UNION ALL SELECT 'r', k.oid, ",
+            relation_source!(),
+            "   FROM (SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = r.oid
+                        UNION ALL SELECT c.conrelid FROM pg_catalog.pg_constraint c WHERE c.confrelid = r.oid
+                            AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd'))) next(oid)
+                    JOIN pg_catalog.pg_class k ON k.oid = next.oid WHERE r.class = 'r') n(class, oid, source))
+            SELECT 1 FROM reached r WHERE pg_catalog.lower(r.source) ~ pg_catalog.concat('set_config|spi_',
+                '|[[:<:]](execute|discard)[[:>:]]',
+                '|(^|;|[*]/|--[^\n]*\n|[[:<:]](begin|then|else|loop)[[:>:]])[[:space:]]*(set|reset)[[:>:]]'))"
+        )
+    };
+}
+
+/// What runs when the function `k` is called.
+macro_rules! function_source {
+    () => {
+        "pg_catalog.concat(k.prosrc, pg_catalog.pg_get_function_sqlbody(k.oid)) "
+    };
+}
+
+/// What runs when the relation `k` is read or written. A trigger's own word EXECUTE is none of a source.
+macro_rules! relation_source {
+    () => {
+        "pg_catalog.concat_ws('; ',
+            (SELECT pg_catalog.string_agg(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '; ')
+                FROM pg_catalog.pg_attrdef d WHERE d.adrelid = k.oid),
+            (SELECT pg_catalog.string_agg(pg_catalog.pg_get_expr(c.conbin, c.conrelid), '; ')
+                FROM pg_catalog.pg_constraint c WHERE c.conrelid = k.oid),
+            (SELECT pg_catalog.string_agg(pg_catalog.pg_get_expr(c.conbin, 0), '; ')
+                FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_constraint c ON c.contypid = a.atttypid
+                WHERE a.attrelid = k.oid AND a.atttypid >= 16384),
+            (SELECT pg_catalog.string_agg(pg_catalog.concat_ws('; ', pg_catalog.pg_get_expr(s.polqual, s.polrelid),
+                    pg_catalog.pg_get_expr(s.polwithcheck, s.polrelid)), '; ')
+                FROM pg_catalog.pg_policy s WHERE s.polrelid = k.oid),
+            (SELECT pg_catalog.string_agg(pg_catalog.pg_get_ruledef(w.oid), '; ')
+                FROM pg_catalog.pg_rewrite w WHERE w.ev_class = k.oid),
+            (SELECT pg_catalog.string_agg(pg_catalog.replace(pg_catalog.pg_get_triggerdef(t.oid), ' EXECUTE ', ' '), '; ')
+                FROM pg_catalog.pg_trigger t WHERE t.tgrelid = k.oid AND NOT t.tgisinternal)) "
+    };
+}
+
 /// An aggregate is as volatile as what it calls. One that opens a cursor belongs to where that is fetched from.
 ///
-/// A volatile function `sets` what its session goes by if its source, or that of a function whose name stands in it, has
-/// the words for that where a statement begins, or runs a text of which nothing is known. The languages internal and C
-/// (12 and 13) have no source, and no reason to.
-const FUNCTIONS: &str = "\
-    SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'f', q.at,
+/// A volatile function `sets` what its session goes by if it may change settings.
+const FUNCTIONS: &str = concat!(
+    "SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'f', q.at,
             pg_catalog.translate(n.nspname, pg_catalog.concat(pg_catalog.chr(30), pg_catalog.chr(31)), ''),
-            CASE WHEN pg_catalog.bool_or(p.provolatile = 'v' AND p.oid >= 16384 AND p.prolang NOT IN (12, 13) AND EXISTS (
-                WITH RECURSIVE reached AS (
-                    SELECT p.oid, pg_catalog.concat(p.prosrc, pg_catalog.pg_get_function_sqlbody(p.oid)) AS source
-                    UNION SELECT k.oid, pg_catalog.concat(k.prosrc, pg_catalog.pg_get_function_sqlbody(k.oid))
-                        FROM reached r
-                        CROSS JOIN pg_catalog.regexp_split_to_table(r.source, '[^[:alnum:]_$]+') word
-                        JOIN pg_catalog.pg_proc k
-                            ON k.proname IN (word::pg_catalog.name, pg_catalog.lower(word)::pg_catalog.name)
-                            AND k.oid >= 16384 AND k.prolang NOT IN (12, 13))
-                SELECT 1 FROM reached r WHERE pg_catalog.lower(r.source) ~ pg_catalog.concat('set_config|spi_',
-                    '|[[:<:]](execute|discard)[[:>:]]',
-                    '|(^|;|[*]/|--[^\n]*\n|[[:<:]](begin|then|else|loop)[[:>:]])[[:space:]]*(set|reset)[[:>:]]')))
-            THEN 'sets' ELSE (pg_catalog.bool_or(p.provolatile = 'v'
-                OR 'pg_catalog.refcursor'::pg_catalog.regtype = ANY (p.prorettype || p.proallargtypes) OR EXISTS (SELECT 1 FROM pg_catalog.pg_aggregate a
+            CASE WHEN pg_catalog.bool_or(k.provolatile = 'v' AND k.oid >= 16384 AND k.prolang NOT IN (12, 13) AND ",
+    reaches_setting!("SELECT 'f', k.oid, ", function_source!()),
+    ") THEN 'sets' ELSE (pg_catalog.bool_or(k.provolatile = 'v'
+                OR 'pg_catalog.refcursor'::pg_catalog.regtype = ANY (k.prorettype || k.proallargtypes) OR EXISTS (SELECT 1 FROM pg_catalog.pg_aggregate a
                 JOIN pg_catalog.pg_proc s ON s.oid = ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn,
                     a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::pg_catalog.oid[])
-                WHERE a.aggfnoid::pg_catalog.oid = p.oid AND s.provolatile = 'v')))::pg_catalog.text END,
-            pg_catalog.translate(CASE WHEN pg_catalog.count(p.proargdefaults) > 0 AND n.nspname <> 'pg_catalog'
+                WHERE a.aggfnoid::pg_catalog.oid = k.oid AND s.provolatile = 'v')))::pg_catalog.text END,
+            pg_catalog.translate(CASE WHEN pg_catalog.count(k.proargdefaults) > 0 AND n.nspname <> 'pg_catalog'
                 THEN pg_catalog.concat('SELECT ', pg_catalog.string_agg(
-                    pg_catalog.pg_get_expr(p.proargdefaults, 0), ', '))
+                    pg_catalog.pg_get_expr(k.proargdefaults, 0), ', '))
                 ELSE '' END, pg_catalog.concat(pg_catalog.chr(30), pg_catalog.chr(31)), '')) AS line
         FROM (VALUES @) q(at, name)
-        JOIN pg_catalog.pg_proc p ON p.proname = q.name::pg_catalog.name
-        JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-        GROUP BY q.at, n.nspname";
+        JOIN pg_catalog.pg_proc k ON k.proname = q.name::pg_catalog.name
+        JOIN pg_catalog.pg_namespace n ON n.oid = k.pronamespace
+        GROUP BY q.at, n.nspname"
+);
 
+/// Relations that are written, of which one may change settings with that.
+const WRITTEN: &str = concat!(
+    "SELECT DISTINCT pg_catalog.concat_ws(pg_catalog.chr(31), 's', q.at) AS line
+        FROM (VALUES @) q(at, name) JOIN pg_catalog.pg_class k ON k.relname = q.name::pg_catalog.name
+        WHERE k.relkind IN ('r', 'p', 'v', 'f') AND ",
+    reaches_setting!("SELECT 'r', k.oid, ", relation_source!())
+);
+
+/// Relations that are read, of which one may change settings with that: what is attached to a table runs when it is written.
+const READ: &str = concat!(
+    "SELECT DISTINCT pg_catalog.concat_ws(pg_catalog.chr(31), 'u', q.at) AS line
+        FROM (VALUES @) q(at, name) JOIN pg_catalog.pg_class k ON k.relname = q.name::pg_catalog.name
+        WHERE (k.relkind = 'v' OR k.relkind IN ('r', 'p') AND k.relrowsecurity) AND ",
+    reaches_setting!("SELECT 'r', k.oid, ", relation_source!())
+);
+
+/// What may be written when a relation is found changed: whatever a view reads and whatever inherits from it, and of each of
+/// those what it inherits from, what has a rule that writes it, or passes changes on to it by a foreign key.
+const KIN: &str = "\
+    SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'k', q.at, kin.relname) AS line
+        FROM (VALUES @) q(at, name) CROSS JOIN LATERAL (
+            WITH RECURSIVE looked_at(oid) AS (
+                SELECT c.oid FROM pg_catalog.pg_class c
+                    WHERE c.relname = q.name::pg_catalog.name AND c.relkind IN ('r', 'p', 'v', 'f')
+                UNION SELECT n.oid FROM looked_at l CROSS JOIN LATERAL (
+                    SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = l.oid
+                    UNION ALL SELECT d.refobjid FROM pg_catalog.pg_rewrite w
+                        JOIN pg_catalog.pg_class v ON v.oid = w.ev_class AND v.relkind = 'v'
+                        JOIN pg_catalog.pg_depend d ON d.objid = w.oid
+                            AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+                            AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                        WHERE w.ev_class = l.oid) n(oid)),
+            changed(oid) AS (
+                SELECT l.oid FROM looked_at l
+                UNION SELECT n.oid FROM changed l CROSS JOIN LATERAL (
+                    SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = l.oid
+                    UNION ALL SELECT w.ev_class FROM pg_catalog.pg_depend d
+                        JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
+                        JOIN pg_catalog.pg_class v ON v.oid = w.ev_class AND v.relkind <> 'm'
+                        WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refobjid = l.oid
+                            AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                    UNION ALL SELECT c.confrelid FROM pg_catalog.pg_constraint c WHERE c.conrelid = l.oid
+                        AND (c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd'))) n(oid))
+            SELECT DISTINCT c.relname FROM changed JOIN pg_catalog.pg_class c ON c.oid = changed.oid
+                WHERE c.relname <> q.name::pg_catalog.name) kin
+        WHERE kin.relname !~ pg_catalog.concat('[', pg_catalog.chr(30), pg_catalog.chr(31), ']')";
 /// A table stands for those that inherit from it, and for the conditions of its row-level security.
 const RELATIONS: &str = "\
     SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'r', q.at,

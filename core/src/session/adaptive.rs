@@ -3,6 +3,7 @@
 
 use super::Session;
 use super::statements::Naming;
+use crate::catalog::{Catalog, Question, Subject};
 use crate::link::Login;
 use crate::node::Delay;
 use crate::policy::OnWrite;
@@ -123,15 +124,48 @@ impl Session {
         if mutations.is_cold(now, rules) {
             return Some(Reason::ColdStart);
         }
+        uses.iter(text)
+            .any(|(kind, _, name)| kind == UseKind::Relation && self.is_recent(login, &folded(name)))
+            .then_some(Reason::RecentlyWritten)
+    }
+
+    /// Whether a table was written so lately that the standby whose turn it is may not have it.
+    fn is_recent(&self, login: &Login, name: &[u8]) -> bool {
+        let (mutations, rules) = (&self.commons.mutations, &self.setup.policy.mutations);
         let delay = self.turn_port().and_then(|port| match self.view.node(port.node)?.replication.delay {
             Delay::Time(delay) => Some(delay),
             Delay::Bytes(0) => Some(Duration::ZERO),
             Delay::Bytes(_) => None,
         });
-        let lifetime = rules.lifetime(delay);
-        let recent = |name| mutations.is_recent(&login.database, &folded(name), now, lifetime);
-        uses.iter(text)
-            .any(|(kind, _, name)| kind == UseKind::Relation && recent(name))
-            .then_some(Reason::RecentlyWritten)
+        mutations.is_recent(&login.database, name, self.idle_since, rules.lifetime(delay))
+    }
+
+    /// Why a read is the primary's because of what was written under other names than it uses: of the tables behind a
+    /// view, say, or of a partition. What is not known is added to `question`.
+    pub(super) fn kin_written(
+        &self,
+        catalog: &Catalog,
+        subject: &Subject<'_>,
+        question: &mut Question,
+    ) -> Option<Reason> {
+        let login = self.login.as_ref().filter(|_| self.is_adaptive() && !question.own_path)?;
+        let names = self.written.as_deref().map(|written| &written.names);
+        let mut found = None;
+        for (_, _, name) in subject.uses.iter(subject.text).filter(|(kind, ..)| *kind == UseKind::Relation) {
+            let mut buffer = [0; 64];
+            let Some(name) = name.fold_into(&mut buffer) else { continue };
+            let Some(kin) = catalog.kin(&login.database, name, self.idle_since) else {
+                question.kin.insert(name.into());
+                continue;
+            };
+            for kin in kin {
+                if names.is_some_and(|names| names.contains(kin)) {
+                    found = Some(Reason::Written);
+                } else if found.is_none() && self.is_global() && self.is_recent(login, kin) {
+                    found = Some(Reason::RecentlyWritten);
+                }
+            }
+        }
+        found
     }
 }

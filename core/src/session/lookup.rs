@@ -9,7 +9,7 @@ use super::statements::{Summary, UNJUDGED};
 use super::{MAIN, Report, Session};
 use crate::catalog::{Judgement, Question, Subject};
 use crate::fault::{Culprit, Fault};
-use crate::limits::{ANSWER_BYTES, CALLED_FUNCTIONS, CATALOG_ROUNDS};
+use crate::limits::{ANSWER_BYTES, CALLED_NAMES, CATALOG_ROUNDS};
 use crate::policy::CheckTemporary;
 use crate::sql::{self, Hazards, Name, Reason, Route, UseKind, Uses};
 use crate::wire::tag::frontend;
@@ -33,16 +33,62 @@ pub(super) struct Inquiry {
     /// How often one or the other has been found out, or has ceased to be known.
     changes: u32,
     asked: Option<Box<Asked>>,
-    /// Functions that the last text calls which was understood, of those that PostgreSQL itself does not have.
-    calls: Vec<Box<[u8]>>,
-    /// Such functions that were called on the primary alone: if they change settings, only it knows.
-    called: BTreeSet<Box<[u8]>>,
+    /// What the last text uses that was understood, if that may change settings.
+    calls: Calls,
+    /// The same of texts that ran on the primary alone: if they have changed settings, only it knows.
+    called: Calls,
     /// To be asked when the transaction is over.
     later: Option<Box<Question>>,
     /// Questions that the statement at hand has made necessary.
     rounds: u8,
     /// The statement that waits was cancelled.
     cancelled: bool,
+}
+
+/// What may change settings by being used.
+#[derive(Debug, Default)]
+struct Calls {
+    /// Functions, of those that PostgreSQL itself does not have.
+    functions: BTreeSet<Box<[u8]>>,
+    /// Relations that are written, for what is attached to them.
+    written: BTreeSet<Box<[u8]>>,
+    /// Relations that are read, for what is behind them.
+    read: BTreeSet<Box<[u8]>>,
+    /// Something else.
+    unclear: bool,
+}
+
+impl Calls {
+    fn len(&self) -> usize {
+        self.functions.len() + self.written.len() + self.read.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0 && !self.unclear
+    }
+
+    fn clear(&mut self) {
+        self.lists().into_iter().for_each(|(_, names)| names.clear());
+        self.unclear = false;
+    }
+
+    fn lists(&mut self) -> [(UseKind, &mut BTreeSet<Box<[u8]>>); 3] {
+        let Self { functions, written, read, .. } = self;
+        [(UseKind::Function, functions), (UseKind::Written, written), (UseKind::Relation, read)]
+    }
+
+    fn ask(&self, question: &mut Question) {
+        question.functions.extend(self.functions.iter().cloned());
+        question.written.extend(self.written.iter().cloned());
+        question.read.extend(self.read.iter().cloned());
+    }
+
+    fn append(&mut self, other: &mut Self) {
+        for ((_, own), (_, others)) in self.lists().into_iter().zip(other.lists()) {
+            own.append(others);
+        }
+        self.unclear |= core::mem::take(&mut other.unclear);
+    }
 }
 
 /// A question whose answer is outstanding.
@@ -102,15 +148,31 @@ impl Session {
         }
     }
 
-    /// Notes which functions a text calls, and whether it may give the temporary schema a place in the path.
+    /// Notes what a text uses that may change settings, and whether it may give the temporary schema a place in the path.
     pub(super) fn note_calls(&mut self, text: &[u8], uses: &Uses, summary: &Summary) {
         self.inquiry.calls.clear();
         self.inquiry.temporary_path |=
             summary.moves_path && text.windows(7).any(|word| word.eq_ignore_ascii_case(b"pg_temp"));
-        if self.has_partners() {
-            let called =
-                uses.iter(text).filter(|(kind, _, name)| *kind == UseKind::Function && !sql::is_builtin(*name));
-            self.inquiry.calls.extend(called.map(|(_, _, name)| name.bytes().collect::<Box<[u8]>>()));
+        let unjudged = summary.open && summary.judged_at == UNJUDGED;
+        let Some(login) = self.login.as_ref().filter(|_| self.has_partners()) else { return };
+        if summary.route == Route::Either && !unjudged {
+            return;
+        }
+        let (catalog, calls) = (self.commons.catalog.borrow(), &mut self.inquiry.calls);
+        calls.unclear = uses.is_unclear();
+        for (kind, _, name) in uses.iter(text) {
+            let mut buffer = [0; 64];
+            let names = match kind {
+                UseKind::Function if !sql::is_builtin(name) => &mut calls.functions,
+                UseKind::Written => &mut calls.written,
+                UseKind::Relation => &mut calls.read,
+                _ => continue,
+            };
+            match name.fold_into(&mut buffer) {
+                None => calls.unclear = true,
+                Some(name) if catalog.sets(&login.database, kind, name, self.idle_since) == Some(false) => {}
+                Some(name) => drop(names.insert(name.into())),
+            }
         }
     }
 
@@ -122,22 +184,30 @@ impl Session {
     /// The text last understood goes to `target`.
     pub(super) fn note_called(&mut self, target: Target) {
         if target == Target::MAIN {
-            self.inquiry.called.extend(self.inquiry.calls.drain(..));
+            self.inquiry.called.append(&mut self.inquiry.calls);
         }
     }
 
-    /// Parts with the partners if a function that was called on the primary alone may have changed settings there, or if
-    /// that cannot be found out.
+    /// True while it is not known, and no transaction block runs that read elsewhere before, whether what was used on the
+    /// primary alone has changed settings there: reads stay there.
+    pub(super) fn is_unsure_of_settings(&self) -> bool {
+        !self.inquiry.called.is_empty() && self.transaction_status() == TransactionStatus::Idle
+    }
+
+    /// Parts with the partners if what was used on the primary alone may have changed settings there.
     pub(super) fn judge_called(&mut self) {
         let Some(login) = self.login.as_ref().filter(|_| !self.inquiry.called.is_empty()) else { return };
         let catalog = self.commons.catalog.borrow();
         let now = self.idle_since;
-        let mut sets = catalog.is_silent(now) || self.inquiry.called.len() > CALLED_FUNCTIONS;
-        self.inquiry.called.retain(|name| {
-            let found = catalog.sets(&login.database, name, now);
-            sets |= found == Some(true);
-            found.is_none()
-        });
+        let called = &mut self.inquiry.called;
+        let mut sets = called.unclear || called.len() > CALLED_NAMES;
+        for (kind, names) in called.lists() {
+            names.retain(|name| {
+                let found = catalog.sets(&login.database, kind, name, now);
+                sets |= found == Some(true);
+                found.is_none()
+            });
+        }
         if sets {
             self.inquiry.called.clear();
             self.ports[MAIN + 1..].iter_mut().flatten().for_each(|partner| partner.leaving = true);
@@ -171,6 +241,9 @@ impl Session {
         if summary.begins && summary.route == Route::Both {
             return self.ask_before_transaction();
         }
+        if self.is_unsure_of_settings() && (summary.open || summary.route == Route::Either) && self.ask_of_settings() {
+            return true;
+        }
         let read = Summary { route: Route::Either, writes: false, ..*summary };
         let decided = self.choose(&read).has(MAIN) && !self.is_replicated();
         if !summary.open || !self.has_partners() || decided {
@@ -184,6 +257,10 @@ impl Session {
         let path = self.inquiry.path.as_ref().filter(|(age, _)| *age == catalog.age()).map(|(_, path)| &path[..]);
         let subject = Subject { database: &login.database, text, uses, check_unlogged, path, functions };
         let mut judgement = catalog.judge(&subject, self.idle_since, &mut question);
+        let written = self.kin_written(&catalog, &subject, &mut question);
+        if !question.kin.is_empty() && judgement == Judgement::Anywhere && catalog.is_silent(self.idle_since) {
+            judgement = Judgement::Primary(Reason::NotLookedUp, summary.writes);
+        }
         drop(catalog);
         question.own_temporaries = self.inquiry.unsure && !question.own_path;
         // A function that may make another one is told first.
@@ -216,12 +293,30 @@ impl Session {
             }
             judgement = Judgement::Primary(Reason::NotLookedUp, summary.writes);
             summary.judged(judgement, UNJUDGED);
+        } else if let (Some(reason), Judgement::Anywhere) = (written, judgement) {
+            // So far: it is judged again when it runs again.
+            summary.judged(Judgement::Primary(reason, false), UNJUDGED);
         } else {
             let knowledge = self.knowledge();
             summary.judged(judgement, knowledge);
         }
         self.inquiry.rounds = 0;
         false
+    }
+
+    /// Asks whether settings were changed on the primary alone, as soon as that can be asked.
+    fn ask_of_settings(&mut self) -> bool {
+        let silent = self.commons.catalog.borrow().is_silent(self.idle_since);
+        let idle = self.is_quiet() && self.transaction_status() == TransactionStatus::Idle;
+        let asked = self.inquiry.rounds >= CATALOG_ROUNDS;
+        if silent || asked || !idle || self.is_in_batch() || !self.has_partners() || !self.may_ask(MAIN) {
+            return false;
+        }
+        let mut question = Question::default();
+        self.inquiry.called.ask(&mut question);
+        self.inquiry.rounds += 1;
+        self.put_question(question);
+        true
     }
 
     /// Asks what the session's own temporary relations are while that can be asked: in the transaction that is about to
@@ -318,10 +413,10 @@ impl Session {
     pub(super) fn transaction_over(&mut self) {
         self.tell_reshaped();
         let mut later = self.inquiry.later.take();
-        if !self.inquiry.called.is_empty() {
+        if self.is_unsure_of_settings() && !self.commons.catalog.borrow().is_silent(self.idle_since) {
             let question = later.get_or_insert_default();
             question.own_path = false;
-            question.functions.extend(self.inquiry.called.iter().cloned());
+            self.inquiry.called.ask(question);
         }
         if let Some(question) = later
             && self.partners().any(|partner| !partner.leaving)

@@ -396,6 +396,10 @@ impl Session {
         }
         let waits = written.is_none() && self.look_up(text, &uses, &mut summary);
         self.note_calls(text, &uses, &summary);
+        if !summary.open {
+            // What it writes may be given a trigger.
+            summary.judged_at = self.knowledge();
+        }
         let mut naming = Naming::of(&analysis.effect);
         if naming.is_none() && summary.writes && self.is_adaptive() {
             naming = Some(self.writes_of(text, &uses));
@@ -546,11 +550,21 @@ impl Session {
         self.forget_calls();
         let Some((_, known)) = self.statements.statement(name) else { return Some(Summary::UNTOLD) };
         let summary = known.summary;
-        if !summary.open || (summary.judged_at == self.knowledge() && !self.minds_writes()) {
+        let unchanged = summary.judged_at == self.knowledge();
+        let stands = if summary.open {
+            unchanged && !self.minds_writes()
+        } else {
+            unchanged || !summary.writes || !self.has_partners()
+        };
+        if stands {
             return Some(summary);
         }
         if !known.has_source() {
-            return Some(Summary { route: Route::Primary, writes: true, ..summary });
+            return Some(if summary.open {
+                Summary { route: Route::Primary, writes: true, ..summary }
+            } else {
+                summary
+            });
         }
         let text = statement_text(&known.source).to_vec();
         let (judged, _) = self.understand(Some(&text))?;

@@ -85,7 +85,7 @@ impl Session {
             reads_everywhere: replicated && (rules.select || rules.compare_rows),
             reads_apart: self.setup.load_balance,
             out_of_step: in_step().next().is_none(),
-            primary_drawn: self.turn_port().is_none(),
+            primary_drawn: self.turn_port().is_none() || self.is_unsure_of_settings(),
             delayed: self.delayed,
             alone: self.alone,
             in_block: main.link.status != TransactionStatus::Idle,

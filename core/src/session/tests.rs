@@ -161,7 +161,9 @@ impl Stage {
 fn known() -> Catalog {
     let mut catalog = Catalog::new(256, Duration::ZERO);
     let mut question = Question { whole: true, ..Question::default() };
-    question.relations.insert(b"t".as_slice().into());
+    for names in [&mut question.relations, &mut question.written, &mut question.kin] {
+        names.insert(b"t".as_slice().into());
+    }
     let answer = b"w\x1ffalse\x1er\x1f0\x1fpublic\x1fr\x1ffalse\x1f";
     let age = catalog.age();
     assert!(catalog.learn(b"shop", &question, age, answer, crate::sql::Dialect::default(), NOW));

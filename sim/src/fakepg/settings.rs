@@ -20,7 +20,7 @@ const fn internal(name: &'static str, default: &'static str) -> Definition {
 }
 
 /// The reported ones are those of PostgreSQL 15, in the order in which its start-up sends them.
-const DEFINITIONS: [Definition; 20] = [
+const DEFINITIONS: [Definition; 21] = [
     setting("application_name", true, ""),
     setting("client_encoding", true, "UTF8"),
     setting("DateStyle", true, "ISO, MDY"),
@@ -35,6 +35,7 @@ const DEFINITIONS: [Definition; 20] = [
     setting("standard_conforming_strings", true, "on"),
     setting("TimeZone", true, "Etc/UTC"),
     setting("extra_float_digits", false, "1"),
+    setting("jit", false, "on"),
     setting("lock_timeout", false, "0"),
     setting("role", false, "none"),
     setting("search_path", false, "\"$user\", public"),

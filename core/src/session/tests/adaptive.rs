@@ -66,3 +66,29 @@ fn a_table_is_read_from_the_primary_until_the_standby_has_what_was_written() {
     read(&mut stage, 4_009, PRIMARY);
     read(&mut stage, 4_010, STANDBY);
 }
+
+#[test]
+fn a_view_is_read_where_its_table_was_written() {
+    let mut stage = stage(OnWrite::AdaptiveGlobal);
+    stage.now = NOW.after(Duration::from_secs(3));
+    let answer = |lines: &[&str]| {
+        let value = lines.join("\x1e").replace('|', "\x1f");
+        [complete("SET"), complete("SET"), complete("SET"), row(&value), complete("SELECT 1"), ready(b'I')].concat()
+    };
+    stage.client(&query("TABLE v"));
+    assert_eq!(stage.sent(PRIMARY), "Q", "what is behind it?");
+    stage.node(PRIMARY, &answer(&["r|0|public|v|false| SELECT t.a FROM public.t", "k|0|t"]));
+    assert_eq!(stage.sent(STANDBY), "Q");
+    stage.node(STANDBY, &[complete("SELECT 0"), ready(b'I')].concat());
+    stage.client(&query("DELETE FROM t"));
+    stage.node(PRIMARY, &[complete("DELETE 1"), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q");
+    stage.client(&query("TABLE v"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+    stage.node(PRIMARY, &[complete("SELECT 0"), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q", "whether it may have set something there");
+    stage.node(PRIMARY, &answer(&[]));
+    stage.now = stage.now.after(Duration::from_millis(100));
+    stage.client(&query("TABLE v"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
+}

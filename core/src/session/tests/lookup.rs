@@ -271,7 +271,8 @@ fn what_was_prepared_unjudged_in_a_transaction_is_judged_before_it_runs() {
         stage.client(&query("COMMIT"));
         stage.node(PRIMARY, &[complete("COMMIT"), ready(b'I')].concat());
         stage.node(STANDBY, &[complete("COMMIT"), ready(b'I')].concat());
-        stage.sent(PRIMARY);
+        assert!(stage.sent(PRIMARY).ends_with('Q'), "what may have been set by what was used");
+        stage.node(PRIMARY, &answer(&[]));
         stage.sent(STANDBY);
         stage.client(&request);
         assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (sent.into(), "".into()), "not on the standby");
@@ -447,4 +448,66 @@ fn what_a_standby_refuses_as_a_write_is_looked_up_again() {
     stage.node(STANDBY, &[error("25006"), ready(b'I')].concat());
     assert_eq!((stage.heard(), stage.sent(PRIMARY)), ("".into(), "Q".into()), "the primary is asked instead");
     assert!(stage.session.commons.catalog.borrow().age() > age, "for whoever comes next");
+}
+
+#[test]
+fn what_is_attached_to_a_table_may_change_settings_where_it_is_written() {
+    for (answered, to) in [("s|0", ("Q", "")), ("", ("", "Q"))] {
+        for (text, tag) in [("INSERT INTO armed VALUES (1)", "INSERT 0 1"), ("TRUNCATE armed", "TRUNCATE TABLE")] {
+            let mut stage = Stage::paired();
+            stage.client(&query(text));
+            stage.node(PRIMARY, &[complete(tag), ready(b'I')].concat());
+            assert_eq!(stage.sent(PRIMARY), "QQ", "the write, and a question");
+            stage.client(&query("SHOW my.tenant"));
+            assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "".into()), "it waits for the answer");
+            stage.node(PRIMARY, &answer(&[answered]));
+            assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{text}, {answered}");
+        }
+    }
+}
+
+#[test]
+fn a_table_may_be_given_a_trigger_behind_a_prepared_statement() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("s", "INSERT INTO t VALUES (1)"), sync()].concat());
+    stage.node(PRIMARY, &[bare(b'1'), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "PS", "all of it is known");
+    let run = [bind("", "s"), execute(""), sync()].concat();
+    let ran = [bare(b'2'), complete("INSERT 0 1"), ready(b'I')].concat();
+    stage.client(&run);
+    stage.node(PRIMARY, &ran);
+    assert_eq!(stage.sent(PRIMARY), "BES");
+    stage.session.commons.catalog.borrow_mut().forget();
+    stage.client(&run);
+    stage.node(PRIMARY, &ran);
+    assert_eq!(stage.sent(PRIMARY), "BESQ", "it is asked about again");
+    stage.node(PRIMARY, &answer(&["s|0"]));
+    assert_eq!(stage.released, [STANDBY]);
+}
+
+#[test]
+fn until_it_is_known_whether_something_was_set_the_primary_is_asked() {
+    for (answered, to) in [("s|0", ("Q", "")), ("", ("", "Q"))] {
+        let mut stage = Stage::paired();
+        stage.client(&query("INSERT INTO armed VALUES (1)"));
+        stage.node(PRIMARY, &[complete("INSERT 0 1"), ready(b'I')].concat());
+        assert_eq!(stage.sent(PRIMARY), "QQ", "the write, and a question");
+        stage.node(PRIMARY, &[error("57014"), ready(b'I')].concat());
+        for (text, tag) in [("SHOW my.tenant", "SHOW"), ("SELECT 1", "SELECT 1")] {
+            stage.client(&query(text));
+            assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "{text}");
+            stage.node(PRIMARY, &[complete(tag), ready(b'I')].concat());
+        }
+        assert!(stage.released.is_empty(), "nothing is known");
+        stage.client(&query("SET work_mem = '1MB'"));
+        for node in [PRIMARY, STANDBY] {
+            assert_eq!(stage.sent(node), "Q", "they are kept in step");
+            stage.node(node, &[complete("SET"), ready(b'I')].concat());
+        }
+        stage.now = NOW.after(Duration::from_secs(2));
+        stage.client(&query("SHOW my.tenant"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "the question, once more");
+        stage.node(PRIMARY, &answer(&[answered]));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{answered}");
+    }
 }
