@@ -20,7 +20,7 @@ settings! {
         load_balance_mode: bool = BOOL, "on", Lifted, "2.1", Now, "Spreads reads over the backends.";
         ignore_leading_white_space: bool = BOOL, "on", Reload, "2.1", Now, "Looks past blanks before a statement; otherwise one keeps it on the primary.";
         allow_sql_comments: bool = BOOL, "off", Session, "3.4.0", Now, "Looks past comments before a statement; otherwise one keeps it on the primary.";
-        statement_level_load_balance: bool = BOOL, "off", Reload, "4.1.0", Now, "Draws a node for each statement, not for each session.";
+        statement_level_load_balance: bool = BOOL, "off", Reload, "4.1.0", Now, "Draws a node for each read outside blocks, and for each block, not for each session.";
         disable_load_balance_on_write: DisableLoadBalanceOnWrite = Kind::Word(DisableLoadBalanceOnWrite::WORDS), "transaction", Reload, "4.0.0", Now, "What a write means for the reads after it.";
         dml_adaptive_object_relationship_list: String = TEXT, "", Reload, "4.2.0", Now, "Which objects a write to another one touches, for dml_adaptive.";
         track_table_mutation_ttl_factor: f64 = Kind::Float { min: 1.0, max: 100.0 }, "5.0", Reload, "4.8dev", Now, "How long a written table is read from the primary, in multiples of the standbys' delay.";
