@@ -1,5 +1,6 @@
 //! How long it takes to classify a statement, and to route it with all that its names mean. Targets: pgbench's select
-//! within 250 ns, a 2 KB select of an ORM within 4 us; class and route of pgbench's select within 400 ns.
+//! within 250 ns, a 2 KB select of an ORM within 4 us; class and route of pgbench's select within 400 ns. And how long to look
+//! for what several servers would evaluate differently.
 
 #[path = "stage/thread_time.rs"]
 mod thread_time;
@@ -8,6 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pgconvoy_core::catalog::{Catalog, Judgement, Question, Subject};
 use pgconvoy_core::policy::Policy;
 use pgconvoy_core::route::{Rule, Standing, Statement, decide};
+use pgconvoy_core::sql::determinism::inspect;
 use pgconvoy_core::sql::{Dialect, Route, Uses, analyze, analyze_naming};
 use pgconvoy_core::time::{Duration, Instant};
 use std::hint::black_box;
@@ -92,5 +94,26 @@ fn route(criterion: &mut Criterion<ThreadTime>) {
     });
 }
 
-criterion_group!(name = benches; config = thread_time::criterion(); targets = classify, route);
+/// What native replication looks for in a write: one that holds nothing special, and two that do.
+fn determinism(criterion: &mut Criterion<ThreadTime>) {
+    let mut group = criterion.benchmark_group("determinism");
+    for (name, text, plain) in [
+        ("update", "UPDATE pgbench_accounts SET abalance = abalance + 100 WHERE aid = 12345;", true),
+        ("update_now", "UPDATE pgbench_accounts SET filler = now()::text WHERE aid = 12345;", false),
+        (
+            "insert",
+            "INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (7, 1, 12345, 100, CURRENT_TIMESTAMP);",
+            false,
+        ),
+    ] {
+        assert_eq!(inspect(text.as_bytes(), Dialect::default()).is_empty(), plain, "{text}");
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| inspect(black_box(text.as_bytes()), black_box(Dialect::default())));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(name = benches; config = thread_time::criterion(); targets = classify, route, determinism);
 criterion_main!(benches);

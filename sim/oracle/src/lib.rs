@@ -8,6 +8,7 @@ pub mod grammar;
 pub mod trial;
 
 use grammar::{Called, Found};
+use pgconvoy_core::sql::determinism::{Constants, Reason, inspect};
 use pgconvoy_core::sql::{Analysis, Count, Dialect, Hazards, Name, Route, UseKind, Uses, analyze_naming};
 
 /// What is wrong with the classifier's view of `text`, of which the tree says `found`.
@@ -66,6 +67,35 @@ fn unseen(text: &[u8], uses: &Uses, found: &Found) -> Option<String> {
     let invented =
         uses.iter(text).find(|(kind, _, name)| *kind == UseKind::With && !found.withs.iter().any(|with| name.is(with)));
     invented.map(|(_, _, name)| format!("{name} is taken for a WITH query"))
+}
+
+/// What is wrong with what [`pgconvoy_core::sql::determinism`] makes of `text`, one that PostgreSQL takes: it must
+/// understand it, and what it writes must be taken, too. A text is only given with standard strings.
+pub fn rewriting_complaint(text: &[u8], found: &Found) -> Option<String> {
+    let dialect = Dialect::default();
+    let plan = match inspect(text, dialect).plan(text, |_| None) {
+        Ok(plan) => plan,
+        // A name in Unicode escapes may be any name.
+        Err(refusal) if refusal.reason == Reason::NotUnderstood && !text.windows(2).any(|pair| pair == b"&\"") => {
+            return Some("it is not understood as a write".into());
+        }
+        Err(_) => return None,
+    };
+    let mut constants = Constants::new();
+    plan.constants().iter().for_each(|_| constants.push(Some(b"1")));
+    let rewritten = match plan.rewrite(text, &constants, dialect) {
+        Ok(rewritten) => rewritten.into_owned(),
+        Err(refusal) => return Some(format!("{refusal:?}")),
+    };
+    let rewritten = String::from_utf8_lossy(&rewritten).into_owned();
+    let Some(again) = grammar::read(&rewritten) else { return Some(format!("it became {rewritten}")) };
+    let question = plan.question().map(|question| String::from_utf8_lossy(&question).into_owned());
+    if question.as_ref().is_some_and(|question| grammar::read(question).is_none()) {
+        return Some(format!("the question is {}", question.unwrap_or_default()));
+    }
+    let modifies = found.statements == 1 && found.writes.as_deref() == Some("it modifies data");
+    let moving = again.functions.iter().filter(|called| called.name == "now" && called.schema.is_none()).count();
+    (again.statements != found.statements || modifies && moving > 0).then(|| format!("it became {rewritten}"))
 }
 
 /// Whether a statement that only reads plain tables may go anywhere.

@@ -1,6 +1,6 @@
 //! Many generated statements, judged.
 
-use crate::{complaint, grammar, is_balanced};
+use crate::{complaint, grammar, is_balanced, rewriting_complaint};
 use pgconvoy_statements::{Generator, Statement};
 
 /// Scripts drawn from one seed.
@@ -91,6 +91,9 @@ fn judge(statement: &Statement, tally: &mut Tally) -> Result<(), String> {
         } else if tally.kept.len() < 2 {
             tally.kept.push(text.clone());
         }
+    }
+    if let Some(complaint) = rewriting_complaint(statement.standard_text().as_bytes(), &found) {
+        return Err(complaint);
     }
     complaint(text.as_bytes(), statement.standard_strings, &found).map_or(Ok(()), Err)
 }

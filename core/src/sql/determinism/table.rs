@@ -81,11 +81,19 @@ pub fn question<'n>(names: impl IntoIterator<Item = &'n [u8]>) -> Vec<u8> {
         out.push(b'(');
         out.extend_from_slice(alloc::format!("{at}").as_bytes());
         out.extend_from_slice(b", pg_catalog.to_regclass(");
-        strings::quote(name, &mut out);
+        strings::quote(&without_comments(name), &mut out);
         out.extend_from_slice(b")::pg_catalog.oid)");
     }
     out.extend_from_slice(QUESTION.as_bytes());
     out
+}
+
+/// The parts of a name, with nothing else between them than their dots.
+fn without_comments(name: &[u8]) -> Vec<u8> {
+    match Tokens::new(name, Dialect::default()) {
+        Ok(tokens) => (0..tokens.len()).flat_map(|at| tokens.spelling(at)).copied().collect(),
+        Err(_) => name.to_vec(),
+    }
 }
 
 /// Rows of five texts: the number of the relation, what the row tells of it, and that.
@@ -226,6 +234,15 @@ mod tests {
 
     fn class(expression: &str, volatile: bool) -> Option<(Class, bool)> {
         class_of(expression.as_bytes(), volatile, Dialect::default())
+    }
+
+    #[test]
+    fn a_name_is_asked_for_without_what_stands_in_it() {
+        assert_eq!(without_comments(b"public /* it's */ . -- x\n\"A b\""), b"public.\"A b\"");
+        assert!(
+            question([&b"a'b"[..]])
+                .starts_with(b"WITH RECURSIVE q(at, oid) AS (VALUES (0, pg_catalog.to_regclass('a''b')")
+        );
     }
 
     #[test]

@@ -33,8 +33,14 @@ impl<'a> Tokens<'a> {
         let mut lexer = Lexer::new(text, dialect);
         let (mut list, mut partners, mut open) = (Vec::new(), Vec::new(), Vec::new());
         loop {
-            let token = lexer.next();
+            let mut token = lexer.next();
             let at = list.len();
+            // Beside a dot, every word is a name.
+            match (list.last_mut(), token.kind) {
+                (Some(Token { kind: Kind::Dot, .. }), Kind::Keyword(_)) => token.kind = Kind::Name,
+                (Some(Token { kind: kind @ Kind::Keyword(_), .. }), Kind::Dot) => *kind = Kind::Name,
+                _ => {}
+            }
             let mut partner = at;
             match token.kind {
                 Kind::Bad | Kind::UnicodeName => return Err(Unreadable::Unknown),
@@ -155,13 +161,13 @@ impl<'a> Tokens<'a> {
         items
     }
 
-    /// Whether the keyword at `at` begins a clause: it is no part of a name, no label, and not that of `IS DISTINCT FROM`.
+    /// Whether the keyword at `at` begins a clause: it is no label, and not that of `IS DISTINCT FROM`.
     pub(super) fn begins_clause(&self, at: usize) -> bool {
         match self.before(at) {
-            Kind::Dot | Kind::Keyword(K::As) => false,
+            Kind::Keyword(K::As) => false,
             Kind::Keyword(K::Distinct) => !self.is(at, K::From),
             Kind::Name => !(self.is(at, K::Group) && self.is_word(at - 1, "within")),
-            _ => self.kind(at + 1) != Kind::Dot,
+            _ => true,
         }
     }
 

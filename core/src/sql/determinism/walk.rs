@@ -67,10 +67,6 @@ impl Parser<'_> {
     }
 
     fn keyword(&mut self, keyword: K, at: usize, from: usize, to: usize, place: Place) -> usize {
-        let part = self.tokens.before(at) == Kind::Dot && at > from;
-        if part {
-            return at + 1;
-        }
         let next = self.tokens.kind(at + 1);
         match keyword {
             K::CurrentDate => self.now(at, at + 1, "date", from, to, place),
@@ -87,11 +83,10 @@ impl Parser<'_> {
                 self.tokens.path_end(at + 1).unwrap_or(at + 1)
             }
             // A query behind `UNION`, in parentheses that began with another one.
-            K::Select | K::Values if next != Kind::Dot => {
+            K::Select | K::Values => {
                 self.query(at, to, Place { shown: false, ..place.within() });
                 to
             }
-            _ if next == Kind::Dot => self.name(at, from, to, place),
             _ if next == Kind::Open && !keyword.is_syntax() && !self.is_clause(keyword) => {
                 self.called(Call { from: at, last: at, open: at + 1, builtin: true }, from, to, place)
             }

@@ -29,10 +29,7 @@ impl Parser<'_> {
         }
         let behind_name = self.tokens.end(at - 1);
         let tail = self.tokens.find(at, to, |at| {
-            self.tokens.is(at, K::Returning)
-                || self.tokens.is(at, K::On)
-                    && self.tokens.is_word(at + 1, "conflict")
-                    && self.tokens.before(at) != Kind::Dot
+            self.tokens.is(at, K::Returning) || self.tokens.is(at, K::On) && self.tokens.is_word(at + 1, "conflict")
         });
         let end = tail.unwrap_or(to);
         let (columns, at) = self.columns(at);
