@@ -1,16 +1,18 @@
 //! Statements to try pgconvoy's SQL classifier with, from a seed: a grammar of PostgreSQL's SQL that knows the types of
 //! [`SCHEMA`], so that most of what it writes runs there, and that likes what is easily misread.
 //!
-//! Where to read: [`Generator`] makes a [`Script`] of [`Statement`]s; `query` and `expression` are the grammar of what reads,
-//! `command` of the rest; `writer` makes texts of tokens, `names` lists what there is; `shrink` makes a failure short.
+//! Where to read: [`Generator`] makes a [`Script`] of [`Statement`]s; `query`, `expression`, `value` and `call` are the grammar of what
+//! reads, `command` of the rest; `writer` makes texts of tokens, `names` lists what there is; `shrink` makes a failure short.
 //! Nothing here knows the classifier.
 
+mod call;
 mod command;
 mod expression;
 mod mutate;
 mod names;
 mod query;
 mod shrink;
+mod value;
 mod writer;
 
 pub use names::{HARMLESS, PLAIN_TABLES};

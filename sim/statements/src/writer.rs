@@ -1,5 +1,6 @@
 //! Makes a text of tokens: white space, comments, letter case, and the many ways to write a name or a string.
 
+use super::names::is_reserved;
 use super::{Statement, Token};
 use pgconvoy_core::rng::Rng;
 
@@ -18,42 +19,6 @@ const COMMENTS: &[&str] = &[
 ];
 
 const SPACES: &[&str] = &["  ", "\n", "\t", "\r\n", " \n ", "\u{c}", "\n\n"];
-
-/// Words that PostgreSQL does not take for an identifier everywhere: written with quotes always.
-const RESERVED: &[&str] = &[
-    "select",
-    "from",
-    "where",
-    "table",
-    "values",
-    "row",
-    "array",
-    "exists",
-    "with",
-    "as",
-    "extract",
-    "trim",
-    "position",
-    "substring",
-    "overlay",
-    "normalize",
-    "coalesce",
-    "grouping",
-    "collation",
-    "user",
-    "into",
-    "for",
-    "left",
-    "right",
-    "full",
-    "inner",
-    "cross",
-    "natural",
-    "overlaps",
-    "ilike",
-    "join",
-    "tablesample",
-];
 
 /// A text under way.
 #[derive(Debug)]
@@ -160,7 +125,7 @@ impl Writer {
     /// An identifier, given as PostgreSQL stores it.
     pub(crate) fn name(&mut self, name: &str, rng: &mut Rng) {
         let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-            && !RESERVED.contains(&name);
+            && !is_reserved(name);
         if plain && !rng.chance(1, 12) {
             let cased = self.cased(name, rng);
             return self.token(&cased, rng);
