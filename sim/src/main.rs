@@ -8,6 +8,7 @@ use pgconvoy_sim::shrink::shrink;
 use pgconvoy_sim::turmoil_host;
 use pgconvoy_sim::world::mark::Mark;
 use pgconvoy_sim::world::proxy::mutant::Mutant;
+use pgconvoy_sim::world::routes::{EXPIRED, LATELY};
 use pgconvoy_sim::world::{Outcome, World, verdict};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -225,6 +226,9 @@ fn explain_routes(explain: &Explain) -> anyhow::Result<()> {
     for rule in Rule::ALL {
         println!("{:>10}  {}", by_rule.get(rule.code()).copied().unwrap_or(0), rule.code());
     }
+    let [lately, expired] = [LATELY, EXPIRED].map(|what| by_rule.get(what).copied().unwrap_or(0));
+    println!("{lately:>10}  {LATELY}\n{expired:>10}  {EXPIRED}");
+    anyhow::ensure!(lately > 4 * expired, "{expired} statements were not kept from standbys, and {lately} were");
     let missed = RULES.iter().find(|rule| !by_rule.contains_key(rule.code()));
     anyhow::ensure!(missed.is_none(), "no statement was decided by {missed:?}");
     Ok(())

@@ -167,8 +167,6 @@ pub struct Plan {
     pub max_uses: u32,
     /// Whether reads are spread.
     pub load_balance: bool,
-    /// Whether a node is drawn for each statement.
-    pub each_statement: bool,
     /// Time between two looks at all servers.
     pub check_period: Duration,
     /// How many bytes a standby may be behind to be read from; 0 for any number.
@@ -210,7 +208,6 @@ impl Plan {
             life_time: rng.chance(1, 3).then(|| Duration::from_millis(1 + rng.below(500))),
             max_uses: draw(&mut rng, &[0, 0, 1, 3]),
             load_balance: rng.chance(3, 4),
-            each_statement: root.fork(Concern::Turns as u64).chance(1, 3),
             check_period: Duration::from_secs(5),
             delay_threshold: 0,
             wishes: Wishes::default(),
@@ -229,6 +226,7 @@ impl Plan {
         plan.draw_faults(root.fork(Concern::Faults as u64));
         if topology == Topology::Proxy {
             plan.wishes = Wishes::draw(&mut root.fork(Concern::Wishes as u64), nodes);
+            plan.wishes.each_statement = root.fork(Concern::Turns as u64).chance(1, 3);
         }
         plan
     }
@@ -240,6 +238,7 @@ impl Plan {
         plan.nodes = [1, 2, 2, 2, 3, 3, 3, 3][rng.below(8) as usize];
         plan.faults.retain(|planned| !matches!(planned.fault.node(), Some(node) if node >= plan.nodes));
         plan.wishes = Wishes::draw(&mut rng, plan.nodes);
+        plan.wishes.each_statement = rng.chance(1, 3);
         if rng.chance(2, 3) {
             // Sessions that read from the primary have little to tell.
             plan.wishes.weights = (0..plan.nodes).map(|node| 1000 * u64::from(node > 0)).collect();
@@ -328,7 +327,7 @@ impl fmt::Debug for Plan {
         )?;
         writeln!(
             f,
-            "  {} clients x {} sessions in {:?}; {} places, {} links, life {:?}, uses {}, balance {} (each statement {}), checks each {:?}, \
+            "  {} clients x {} sessions in {:?}; {} places, {} links, life {:?}, uses {}, balance {}, checks each {:?}, \
              delay threshold {}\n  {:?}",
             self.slots,
             self.sessions,
@@ -338,7 +337,6 @@ impl fmt::Debug for Plan {
             self.life_time,
             self.max_uses,
             self.load_balance,
-            self.each_statement,
             self.check_period,
             self.delay_threshold,
             self.wishes

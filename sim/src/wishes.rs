@@ -1,9 +1,11 @@
 //! What the operator of one run wants of routing.
 
+use pgconvoy_core::mutations::Rules;
 use pgconvoy_core::policy::{
     CheckTemporary, FunctionList, OnWrite, Pattern, Policy, Preference, Relationships, preferences,
 };
 use pgconvoy_core::rng::Rng;
+use pgconvoy_core::time::Duration;
 
 /// Statements of the workloads that are kept on the primary, where there is a list of patterns.
 const PATTERN: &str = "SELECT 'c[0-9]+r[0-9]*[13579]', .*";
@@ -31,18 +33,23 @@ pub struct Wishes {
     pub by_user: &'static str,
     /// `database_redirect_preference_list`.
     pub by_database: &'static str,
+    /// `statement_level_load_balance`.
+    pub each_statement: bool,
+    /// `track_table_mutation_cold_start_duration`, in milliseconds.
+    pub cold_start_ms: u64,
     /// `backend_weight` of each node, in thousandths.
     pub weights: Vec<u64>,
 }
 
 impl Wishes {
-    /// Draws every knob, or leaves all as they are by default.
+    /// Draws every knob but `each_statement`, or leaves all as they are by default.
     pub fn draw(rng: &mut Rng, nodes: u8) -> Self {
         if rng.chance(1, 4) {
             return Self::default();
         }
-        use OnWrite::{Adaptive, Always, Off, TransTransaction, Transaction};
-        let on_write = [Transaction, Transaction, Off, TransTransaction, Always, Adaptive][rng.below(6) as usize];
+        use OnWrite::{Adaptive, AdaptiveGlobal, Always, Off, TransTransaction, Transaction};
+        let words = [Transaction, Transaction, Off, TransTransaction, Always, Adaptive, AdaptiveGlobal, AdaptiveGlobal];
+        let on_write = words[rng.below(8) as usize];
         use CheckTemporary::{Catalog, Never, Trace};
         let preferences = ["", "", "", ".*:standby", "alice:1(0.5)", "bob:primary", "alice:2,bob:1"];
         Self {
@@ -55,6 +62,8 @@ impl Wishes {
             prefer_lower_delay: rng.chance(1, 3),
             by_user: preferences[rng.below(7) as usize],
             by_database: preferences[rng.below(7) as usize],
+            each_statement: false,
+            cold_start_ms: [0, 0, 50, 2_000][rng.below(4) as usize],
             weights: (0..nodes).map(|_| [0, 300, 1000, 1000][rng.below(4) as usize]).collect(),
         }
     }
@@ -79,6 +88,8 @@ impl Wishes {
             by_database: list(self.by_database),
             by_user: list(self.by_user),
             prefer_lower_delay: self.prefer_lower_delay,
+            each_statement: self.each_statement,
+            mutations: Rules { cold_start: Duration::from_millis(self.cold_start_ms), ..Rules::default() },
             ..Policy::default()
         }
     }

@@ -56,6 +56,10 @@ pub enum ClientEvent {
         /// The value that it must have.
         value: Option<Tag>,
     },
+    /// What it has asked for at this moment, or later, is written and committed.
+    Settled(Instant),
+    /// It is about to ask for a read of the table that clients write.
+    Reads(Tag),
     /// It asks where the request of this tag would go.
     Asked(Tag),
     /// It has been told where the request of this tag will go, and sends it.
@@ -105,6 +109,8 @@ pub struct Client {
     cancel_at: Option<Instant>,
     read_again_at: Instant,
     waiting_since: Instant,
+    /// When it asked for the first thing that it was owed since it was owed nothing.
+    busy_since: Instant,
     key: Option<CancelKey>,
     stale_key: Option<CancelKey>,
     cancels_sent: u32,
@@ -132,6 +138,7 @@ impl Client {
             cancel_at: None,
             read_again_at: Instant::ZERO,
             waiting_since: Instant::ZERO,
+            busy_since: Instant::ZERO,
             key: None,
             stale_key,
             cancels_sent: 0,
@@ -236,6 +243,11 @@ impl Client {
         self.read_again_at
     }
 
+    /// The user, and the database of the same name.
+    pub fn user(&self) -> &'static str {
+        self.workload.user
+    }
+
     /// Its cancel key, once it has one.
     pub fn key(&self) -> Option<&CancelKey> {
         self.key.as_ref()
@@ -288,7 +300,7 @@ impl Client {
         }
         while self.may_ask() && self.next_request_at <= now {
             if self.automaton.is_idle() {
-                self.waiting_since = now;
+                (self.waiting_since, self.busy_since) = (now, now);
             }
             self.last_request_at = self.out.len();
             self.make_request();
@@ -485,6 +497,10 @@ impl Client {
             .ledger
             .settle()
             .map(|(key, value)| ClientEvent::Wrote { key, value: value.map(|request| Tag { client, request }) });
+        let before = self.events.len();
         self.events.extend(rows);
+        if self.events.len() > before {
+            self.events.push_back(ClientEvent::Settled(self.busy_since));
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! What a client asks: each request is a few messages and what they are owed, up to one ReadyForQuery.
 
-use super::Client;
 use super::automaton::{Answer, Block, Effect, End, Expect, First, Outcome, Second};
 use super::ledger::Write as RowWrite;
 use super::names::Names;
 use super::route::Routes;
+use super::{Client, ClientEvent};
 use crate::tag::Tag;
 use bytes::BufMut;
 use pgconvoy_core::rng::Rng;
@@ -331,6 +331,7 @@ impl Client {
 
     pub(super) fn draw_read(&mut self, request: u32) -> (String, Answer) {
         let (tag, key) = (self.tag(request), self.any_key());
+        self.events.push_back(ClientEvent::Reads(tag));
         let outcome = Outcome::MaybeRow { command: "SELECT", second: Second::Own };
         (format!("SELECT '{tag}', v FROM kv WHERE k = {key}"), Answer::new(request, outcome))
     }

@@ -250,7 +250,7 @@ fn settings(plan: &Plan) -> Settings {
             passwords: passwords.into(),
             authentication_timeout: Some(Duration::from_secs(60)),
             load_balance: plan.load_balance,
-            policy: Arc::new(Policy { each_statement: plan.each_statement, ..Policy::default() }),
+            policy: Arc::new(Policy { each_statement: plan.wishes.each_statement, ..Policy::default() }),
             salt_seed: [7; 32],
             ..Setup::default()
         }),
@@ -346,6 +346,8 @@ async fn session(
                 }
                 // Checkers and faults come and go here at any time: whether it is true is for L1 to tell.
                 ClientEvent::Asked(_) | ClientEvent::Explained(..) | ClientEvent::Followed(_) => {}
+                // The real server is run with its defaults.
+                ClientEvent::Settled(_) | ClientEvent::Reads(_) => {}
                 ClientEvent::Violation(what) => bench.borrow_mut().fail(format!("I01/I02: {what}")),
                 ClientEvent::Failed { code, fatal, .. } => bench.borrow_mut().explain(client.number, code, fatal),
                 ClientEvent::Mark(mark) => *bench.borrow_mut().marks.entry(mark).or_default() += 1,

@@ -127,13 +127,15 @@ impl World {
     pub(super) fn drain_client(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
         let Some(client) = &mut slot.client else { return };
-        let (number, pipe) = (client.number, slot.pipe);
+        let (number, pipe, user) = (client.number, slot.pipe, client.user());
         self.referee.client_sent(number, client.sent());
         let written = self.net.send(pipe, Side::Near, client.output(), self.now, &mut self.heap);
         while let Some(event) = self.slots[index as usize].client.as_mut().and_then(Client::poll_event) {
             match event {
                 ClientEvent::Close => self.slots[index as usize].closing = true,
                 ClientEvent::Cancel(key) => self.send_cancel(&key),
+                ClientEvent::Settled(since) => self.fresh.written(user, since, self.now),
+                ClientEvent::Reads(tag) => self.fresh.reads(user, tag, self.now),
                 ClientEvent::Asked(tag) => {
                     let alone = self.slots.iter().filter(|slot| slot.client.is_some()).count() == 1;
                     self.routes.asked(tag, alone);

@@ -1,10 +1,11 @@
 //! The world of layer L1: clients, network, pgconvoy and servers on one heap of events, without a thread or a clock.
 //!
 //! Where to read, in order: [`World::run`], `net` (pipes), `clients` and `servers` (who does what with what arrives),
-//! `proxy` (the same for pgconvoy's machines), `faults`, `referee` and `routes` (what must hold), `trace`.
+//! `proxy` (the same for pgconvoy's machines), `faults`, `referee`, `routes` and `fresh` (what must hold), `trace`.
 
 mod clients;
 mod faults;
+pub mod fresh;
 mod heap;
 pub mod mark;
 pub mod net;
@@ -17,9 +18,11 @@ pub(crate) mod trace;
 use crate::fakepg::{FakePg, Recovery, Setup, Wal};
 use crate::plan::{Concern, Plan, Topology};
 use clients::Slot;
+use fresh::Freshness;
 use heap::Heap;
 use mark::Mark;
 use net::{Arrival, Net, NetEvent, Owner, PipeId, Side};
+use pgconvoy_core::policy::OnWrite;
 use pgconvoy_core::time::{Duration, Instant};
 use proxy::Proxy;
 use proxy::mutant::{Mutant, Saboteur};
@@ -117,6 +120,7 @@ pub struct World {
     proxy: Proxy,
     referee: Referee,
     routes: Routes,
+    fresh: Freshness,
     trace: Trace,
     /// Cancel requests under way: the packet, and the client whose key it carries.
     cancels: BTreeMap<PipeId, (bytes::BytesMut, Option<u32>)>,
@@ -138,6 +142,7 @@ impl World {
     /// The world of a plan with a planted bug.
     pub fn with_mutant(plan: Plan, loud: bool, mutant: Option<Mutant>) -> Self {
         let wal = Wal::new();
+        let global = plan.wishes.on_write == OnWrite::AdaptiveGlobal;
         let server_rng = plan.rng(Concern::Servers);
         let server = |node: u8| {
             let recovery = if node == 0 { Recovery::Primary } else { Recovery::Standby { lag: plan.lag } };
@@ -162,6 +167,7 @@ impl World {
             proxy: Proxy::new(&plan, Saboteur::new(mutant, plan.rng(Concern::Mutant))),
             referee: Referee::new(plan.nodes == 1),
             routes: Routes::default(),
+            fresh: Freshness::new(global),
             trace: Trace::new(loud),
             heap,
             cancels: BTreeMap::new(),

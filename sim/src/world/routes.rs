@@ -7,6 +7,7 @@
 use crate::client::Explanation;
 use crate::fakepg::Observation;
 use crate::tag::Tag;
+use pgconvoy_core::sql::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A statement of which a client asks where it would go.
@@ -29,6 +30,12 @@ impl Statement {
         if self.ran.is_empty() { &self.parsed } else { &self.ran }
     }
 
+    /// It was to be kept from a standby for a while, which may be over when it arrives.
+    fn passes(&self) -> bool {
+        let lately = [Reason::RecentlyWritten.as_str(), Reason::ColdStart.as_str()];
+        self.told.as_ref().is_some_and(|told| lately.contains(&told.reason.as_str()))
+    }
+
     /// It has arrived everywhere where it was to go, and nowhere else.
     fn is_true(&self) -> bool {
         self.told.as_ref().is_some_and(|told| told.nodes == *self.arrived())
@@ -36,11 +43,11 @@ impl Statement {
 
     /// It has arrived where it was not to go.
     fn is_astray(&self) -> bool {
-        !self.excused && self.told.as_ref().is_some_and(|told| !self.arrived().is_subset(&told.nodes))
+        !self.excused && !self.passes() && self.told.as_ref().is_some_and(|told| !self.arrived().is_subset(&told.nodes))
     }
 
     fn is_lie(&self, late: bool) -> bool {
-        let missing = !self.excused && self.followed && !self.is_true();
+        let missing = !self.excused && !self.passes() && self.followed && !self.is_true();
         self.is_astray() && self.followed || missing && !late
     }
 }
@@ -102,8 +109,12 @@ impl Routes {
         }
         let mut by_rule = BTreeMap::new();
         for statement in self.statements.values().filter(|statement| statement.followed && !statement.excused) {
-            let rule = statement.told.as_ref().map(|told| told.rule.clone());
-            *by_rule.entry(rule.unwrap_or_default()).or_default() += 1;
+            let rule = match (statement.passes(), statement.is_true()) {
+                (true, true) => LATELY.to_owned(),
+                (true, false) => EXPIRED.to_owned(),
+                _ => statement.told.as_ref().map(|told| told.rule.clone()).unwrap_or_default(),
+            };
+            *by_rule.entry(rule).or_default() += 1;
         }
         Ok(by_rule)
     }
@@ -114,6 +125,11 @@ fn lie(tag: Tag, statement: &Statement) -> String {
     let told = statement.told.as_ref().map(|told| format!("{:?} ({}: {})", told.nodes, told.rule, told.reason));
     format!("{EXPLAINED}: {tag} was to go to {}, and arrived at {arrived:?}", told.unwrap_or_default())
 }
+
+/// Counts statements that were kept from standbys because of what was written lately, or may have been.
+pub const LATELY: &str = "lately";
+/// Counts those of them that were kept from standbys no more when they arrived.
+pub const EXPIRED: &str = "expired";
 
 /// How a complaint about a route begins.
 pub const EXPLAINED: &str = "EXPLAIN ROUTE";

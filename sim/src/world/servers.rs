@@ -86,7 +86,8 @@ impl World {
             if matches!(observation, Observation::Interrupted { .. }) {
                 self.routes.disturbed();
             }
-            if let Err(what) = self.routes.observe(node, &observation) {
+            let observed = self.routes.observe(node, &observation);
+            if let Err(what) = observed.and_then(|()| self.fresh.observe(node, &observation, self.now)) {
                 self.fail(what);
             }
             match self.referee.observe(&observation) {

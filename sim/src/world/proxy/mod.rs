@@ -21,7 +21,7 @@ use pgconvoy_core::delay::DelayRules;
 use pgconvoy_core::gate::Gate;
 use pgconvoy_core::link::{Link, Login, Refused};
 use pgconvoy_core::node::{Mode, NodeId, View};
-use pgconvoy_core::policy::{FunctionList, Policy};
+use pgconvoy_core::policy::FunctionList;
 use pgconvoy_core::pool::{LinkId, Pool, PoolEvent, PoolSettings, Ticket};
 use pgconvoy_core::rng::Rng;
 use pgconvoy_core::session::{Commons, Setup};
@@ -101,7 +101,7 @@ impl Proxy {
         let trusting = saboteur.is(Mutant::TrustFunctions);
         let functions = if trusting { FunctionList::Writing(Vec::new()) } else { FunctionList::Catalog };
         let setup = Setup {
-            policy: Arc::new(Policy { each_statement: plan.each_statement, ..plan.wishes.policy(functions) }),
+            policy: Arc::new(plan.wishes.policy(functions)),
             check_unlogged: plan.wishes.check_unlogged,
             ask_balance_node: plan.wishes.ask_balance_node,
             allow_sql_comments: plan.wishes.allow_sql_comments,

@@ -1,8 +1,11 @@
 //! Planted bugs: what the machines decide is spoiled on its way to the world. Each must be caught, or the referees are
 //! not worth their name.
 
+use crate::frame;
+use crate::world::fresh::FRESH;
 use crate::world::net::PipeId;
 use crate::world::routes::EXPLAINED;
+use pgconvoy_core::node::NodeId;
 use pgconvoy_core::rng::Rng;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,18 +43,25 @@ pub enum Mutant {
     LeakLink,
     /// Functions are believed to be harmless whatever the catalogue says.
     TrustFunctions,
+    /// A setting is not told to standbys.
+    ForgetPartners,
+    /// A write is not told to other sessions.
+    ForgetWrites,
     /// `EXPLAIN ROUTE` does not know of what was written.
     ExplainUnwritten,
     /// A choice comes from elsewhere than the seed.
     Unseeded,
 }
 
+/// What a server answers to a setting.
+pub(super) const SET_DONE: &[u8] = b"C\0\0\0\x08SET\0Z\0\0\0\x05I";
+
 /// Two columns of an explanation that says that something was written.
 const WRITTEN: &[u8] = b"\0\0\0\x06EITHER\0\0\0\x07written";
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::SkipWash,
         Self::KeepHalfSent,
         Self::ForwardKey,
@@ -66,6 +76,8 @@ impl Mutant {
         Self::LeakSlot,
         Self::LeakLink,
         Self::TrustFunctions,
+        Self::ForgetPartners,
+        Self::ForgetWrites,
         Self::ExplainUnwritten,
         Self::Unseeded,
     ];
@@ -83,6 +95,8 @@ impl Mutant {
             Self::LoseWakeup | Self::HoldPlace => "I20",
             Self::LeakSlot | Self::LeakLink => "I21",
             Self::TrustFunctions => "I19",
+            Self::ForgetPartners => "was expected, not",
+            Self::ForgetWrites => FRESH,
             Self::ExplainUnwritten => EXPLAINED,
             Self::Unseeded => "I24",
         }
@@ -131,6 +145,13 @@ impl Saboteur {
         if let Some(own) = own.filter(|own| self.is(Mutant::ForwardKey) && own.len() == minted.len()) {
             self.keys.push((minted.to_vec(), own.to_vec()));
         }
+    }
+
+    /// Whether a message for a server is answered without its being sent.
+    pub(super) fn forgets(&self, node: NodeId, bytes: &[u8]) -> bool {
+        let setting = bytes.windows(12).any(|window| window == b"SET work_mem");
+        let whole = matches!(frame::length(bytes), Ok(Some(length)) if length == bytes.len());
+        self.is(Mutant::ForgetPartners) && node != NodeId(0) && bytes.first() == Some(&b'Q') && setting && whole
     }
 
     /// Bytes for a server.

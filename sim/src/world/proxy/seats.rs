@@ -1,14 +1,16 @@
 //! Sessions with their connections: bytes, mail and time in, bytes and wishes out.
 
-use super::mutant::Mutant;
+use super::mutant::{Mutant, SET_DONE};
 use super::{Mail, SessionId, Wish};
 use crate::world::mark::Mark;
 use crate::world::net::{Arrival, Owner, PipeId, Side};
 use crate::world::{Event, World};
+use bytes::BytesMut;
+use pgconvoy_core::catalog::Catalog;
 use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, READ_BYTES, WRITE_QUEUE_BYTES};
 use pgconvoy_core::link::Login;
 use pgconvoy_core::node::NodeId;
-use pgconvoy_core::session::{Closed, Peer, Report, Secrets, Session, SessionEvent};
+use pgconvoy_core::session::{Closed, Commons, Peer, Report, Secrets, Session, SessionEvent};
 use pgconvoy_core::sql::Verb;
 use pgconvoy_core::time::{Duration, Instant};
 use pgconvoy_core::wire::WriteQueue;
@@ -62,7 +64,10 @@ impl World {
         let secrets = Secrets { cancel_key, nonce: proxy.nonce() };
         let view = Arc::clone(proxy.cluster.view());
         let lot = proxy.rng.fork(id).next_u64();
-        let commons = Rc::clone(&proxy.commons);
+        let commons = match proxy.saboteur.is(Mutant::ForgetWrites) {
+            true => Commons::new(Catalog::new(256, Duration::ZERO)),
+            false => Rc::clone(&proxy.commons),
+        };
         let session = Session::new(Arc::clone(&proxy.setup), view, secrets, id, lot, commons, self.now);
         let seat = Seat {
             session,
@@ -355,17 +360,29 @@ impl World {
         let Some(seat) = self.proxy.seats.get_mut(&id) else { return false };
         let mut progress = false;
         for (node, pipe) in &seat.nodes {
+            let listens = seat.session.wants_read(Peer::Node(*node));
             let Some(queue) = seat.session.writes(Peer::Node(*node)) else { continue };
+            let mut forgotten = false;
             while let Some(chunk) = first(queue) {
                 let room = self.net.room(*pipe, Side::Near).min(chunk.len());
                 if room == 0 {
                     break;
                 }
                 let chunk = &chunk[..room];
+                if listens && self.proxy.saboteur.forgets(*node, chunk) {
+                    queue.advance(room);
+                    forgotten = true;
+                    break;
+                }
                 self.proxy.saboteur.write_server(chunk, |bytes| {
                     self.net.write(*pipe, Side::Near, bytes, self.now, &mut self.heap);
                 });
                 queue.advance(room);
+                progress = true;
+            }
+            if forgotten {
+                let mut answer = BytesMut::from(SET_DONE);
+                seat.session.handle_read(Peer::Node(*node), &mut answer, self.now);
                 progress = true;
             }
         }
