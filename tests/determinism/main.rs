@@ -25,7 +25,7 @@ const STYLES: &[&str] = &["ISO, MDY", "SQL, DMY", "German", "Postgres, MDY"];
 
 #[test]
 fn two_servers_hold_the_same_data() {
-    let count = number_from("PGCONVOY_STATEMENTS").unwrap_or(if long_run() { 100_000 } else { 1_500 });
+    let count = number_from("PGCONVOY_STATEMENTS").unwrap_or(if long_run() { 100_000 } else { 1_000 });
     let seed = number_from("PGCONVOY_SEED").unwrap_or_else(seed_of_now);
     println!("seed {seed}, {count} statements");
     let mut rng = Rng::new(seed);
@@ -118,4 +118,33 @@ fn a_table_that_is_made_of_constants_has_the_columns_of_the_original() {
             assert_eq!(original, rewritten, "{text}");
         }
     }
+}
+
+#[test]
+fn a_statement_that_is_prepared_once_has_constants_of_its_own_each_time() {
+    let mut first = Server::start(SCHEMA);
+    let mut second = Server::start(SCHEMA);
+    second.disturb();
+    let text = "INSERT INTO token (k, r) VALUES ($1, random() + $1), ($1, DEFAULT)";
+    let (plan, parameters) = first.prepare(text);
+    assert_eq!(parameters, [b't', 0, 0, 0, 10, 0, 1, 0, 0, 0, 23], "the client sees its own parameter only");
+    second.prepare(text);
+    for value in 0..5 {
+        let messages = first.bind(&plan, value);
+        first.succeed(&messages);
+        second.succeed(&messages);
+    }
+    let rows = "SELECT t::text FROM token t ORDER BY k, r";
+    assert_eq!(first.rows(rows), second.rows(rows));
+    let counts = "SELECT count(*)::text, count(DISTINCT r)::text, count(DISTINCT u)::text FROM token";
+    assert_eq!(first.rows(counts), [vec![Some("10".into()), Some("10".into()), Some("10".into())]]);
+}
+
+/// PostgreSQL compiles a query that it takes for costly, which takes longer than to answer this one.
+#[test]
+fn the_question_about_tables_is_not_compiled() {
+    let mut server = Server::start(SCHEMA);
+    let above: f64 = server.rows("SHOW jit_above_cost")[0][0].as_deref().expect("a number").parse().expect("a number");
+    let cost = server.cost_of_question();
+    assert!(cost < above / 2.0, "{cost} of {above}");
 }

@@ -55,5 +55,19 @@ CREATE FUNCTION keep(k int, at timestamptz, t text) RETURNS int LANGUAGE plpgsql
     $$ BEGIN INSERT INTO plain (k, at, t) VALUES (k, at, t); RETURN k; END $$;
 CREATE PROCEDURE keeping(k int, at timestamptz, t text) LANGUAGE plpgsql AS
     $$ BEGIN INSERT INTO plain (k, at, t) VALUES (k, at, t); END $$;
+CREATE SCHEMA stock;
+CREATE SEQUENCE stock.numbers;
+CREATE FUNCTION stock.code() RETURNS text LANGUAGE sql STABLE AS $$ SELECT to_char(now(), 'SS.US') $$;
+CREATE TABLE stock.items (
+    id int DEFAULT nextval('stock.numbers'), sku text DEFAULT 'S-' || gen_random_uuid(), code text DEFAULT stock.code(),
+    at timestamptz DEFAULT now()
+);
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN FOR i IN 1..2 LOOP NEW.at := clock_timestamp(); END LOOP; RETURN NEW; END $$;
+CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.k := NEW.k + 1; RETURN NEW; END $$;
+CREATE TABLE touched (k int DEFAULT 5, at timestamptz);
+CREATE TRIGGER touch BEFORE UPDATE ON touched FOR EACH ROW EXECUTE FUNCTION touch();
+CREATE TABLE marked (k int, at timestamptz DEFAULT now());
+CREATE TRIGGER mark BEFORE INSERT OR UPDATE ON marked FOR EACH ROW EXECUTE FUNCTION mark();
 INSERT INTO src SELECT k, '2001-01-01'::timestamptz + k * interval '1 day' FROM generate_series(1, 9) k;
 INSERT INTO plain SELECT k, 'today', '2001-01-01' FROM generate_series(1, 30) k;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pgconvoy_core::sql::Dialect;
+use pgconvoy_core::sql::determinism::extended::{bind, parameter_description};
 use pgconvoy_core::sql::determinism::table::{Answer, Table, question};
 use pgconvoy_core::sql::determinism::{Class, Constants, Plan, Refusal, inspect};
 use pgconvoy_io::testbed::{Options, Testbed};
@@ -185,6 +186,56 @@ impl Server {
         out
     }
 
+    /// Prepares `text` under the name `p`, with parameters for constants, and returns what its parameters are.
+    pub fn prepare(&mut self, text: &str) -> (Plan, Vec<u8>) {
+        let plan = self.plan(text).unwrap_or_else(|refusal| panic!("{refusal:?}: {text}"));
+        let parametrized = plan.parametrize(text.as_bytes(), 1).expect("parameters");
+        let original = Frontend::Parse { name: "p".into(), sql: text.into(), types: vec![23] };
+        let mut out = Vec::new();
+        parametrized.parse(&original.bytes()[5..], &mut out).expect("a message");
+        Frontend::Describe(Target::Statement, "p".into()).encode(&mut out);
+        Frontend::Sync.encode(&mut out);
+        self.session.send_bytes(&out).expect("a write");
+        let answer = self.session.read_to_ready().expect("an answer");
+        assert_eq!(state(&answer), "", "{text}");
+        let description = answer.iter().find(|message| message.kind == b't').expect("parameters");
+        let mut seen = Vec::new();
+        parameter_description(&description.body, parametrized.added, &mut seen).expect("a message");
+        (plan, seen)
+    }
+
+    /// What a Bind of `p` with `value` in binary needs, for this server and any other.
+    pub fn bind(&mut self, plan: &Plan, value: u32) -> Vec<u8> {
+        let constants = self.ask(plan, None);
+        let mut body = b"\0p\0\0\x01\0\x01\0\x01\0\0\0\x04".to_vec();
+        body.extend_from_slice(&value.to_be_bytes());
+        body.extend_from_slice(b"\0\0");
+        let mut out = Vec::new();
+        bind(&body, plan.constants().len(), &constants, &mut out).expect("a message");
+        Frontend::execute("").encode(&mut out);
+        Frontend::Sync.encode(&mut out);
+        out
+    }
+
+    /// Sends messages that must succeed.
+    pub fn succeed(&mut self, bytes: &[u8]) {
+        assert_eq!(self.send(bytes), "");
+    }
+
+    /// The values of a query.
+    pub fn rows(&mut self, sql: &str) -> Rows {
+        self.session.rows(sql)
+    }
+
+    /// How much the planner thinks that the question about tables costs.
+    pub fn cost_of_question(&mut self) -> f64 {
+        let sql = String::from_utf8(question([&b"dated"[..], b"seen", b"token"])).expect("UTF-8");
+        let plan = self.session.value(&format!("EXPLAIN {sql}"));
+        let cost = plan.split_once("cost=").and_then(|(_, rest)| rest.split_once(".."));
+        let total = cost.and_then(|(_, rest)| rest.split_once(' ')).expect("a cost").0;
+        total.parse().expect("a number")
+    }
+
     fn query(&mut self, text: &str) -> String {
         state(&self.session.query(text).expect("an answer"))
     }
@@ -221,7 +272,7 @@ impl Server {
     /// The rows of all tables, sorted.
     pub fn contents(&mut self) -> BTreeMap<String, Vec<String>> {
         let tables = self.names(
-            "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace",
+            "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace IN ('public'::regnamespace, 'stock'::regnamespace)",
         );
         tables
             .into_iter()
@@ -234,7 +285,8 @@ impl Server {
 
     /// Where all sequences stand.
     pub fn sequences(&mut self) -> Rows {
-        self.session.rows("SELECT sequencename::text, last_value::text FROM pg_sequences ORDER BY 1")
+        self.session
+            .rows("SELECT schemaname::text, sequencename::text, last_value::text FROM pg_sequences ORDER BY 1, 2")
     }
 
     fn names(&mut self, sql: &str) -> Vec<String> {

@@ -139,6 +139,7 @@ enum Column {
 struct Target {
     /// Its name with its schema, as it is written.
     name: Range<usize>,
+    event: table::Event,
     /// Columns that are set to `DEFAULT`.
     assigned: Vec<Assigned>,
     rows: Option<Insertion>,

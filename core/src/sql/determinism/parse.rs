@@ -35,6 +35,8 @@ pub(super) struct Place {
     pub from: bool,
     /// The whole expression is the value of this column of this target.
     pub value_of: Option<(usize, Column)>,
+    /// Names without a relation, or with that of any, mean the columns of this target.
+    pub scope: Option<usize>,
     /// How many parentheses are around it.
     pub depth: usize,
 }

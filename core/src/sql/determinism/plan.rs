@@ -187,7 +187,9 @@ impl Planner<'_> {
             }
             Form::Untyped { target, column } => {
                 let Some(table) = tables[*target] else { return Ok(()) };
-                let Some(column) = self.column(*column, &self.findings.targets[*target], table) else { return Ok(()) };
+                let Some(column) = self.column(*column, &self.findings.targets[*target], table) else {
+                    return Err(self.refusal(Reason::UntypedTime, &spot.range));
+                };
                 let column = &table.columns()[column];
                 match column.time {
                     Time::No => return Ok(()),
@@ -216,7 +218,7 @@ impl Planner<'_> {
     }
 
     fn target(&mut self, target: &Target, table: &Table) -> Result<(), Refusal> {
-        if table.has_trigger {
+        if table.has_trigger(target.event) {
             return Err(self.refusal(Reason::Trigger, &target.name));
         }
         for assigned in &target.assigned {

@@ -17,8 +17,33 @@ pub struct Table {
     columns: Vec<TableColumn>,
     /// It is a view of relations with defaults that two servers would not agree on.
     pub(super) hides_defaults: bool,
-    /// It has a trigger that calls what each server evaluates for itself.
-    pub(super) has_trigger: bool,
+    /// The events that call a trigger which calls what each server evaluates for itself, as the catalogue counts them.
+    triggers: u16,
+}
+
+/// What happens to rows of a relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// New ones come.
+    Insert,
+    /// Some are changed.
+    Update,
+    /// Some go.
+    Delete,
+    /// `ON CONFLICT DO UPDATE`.
+    InsertOrUpdate,
+}
+
+impl Event {
+    /// `pg_trigger.tgtype`.
+    const fn bits(self) -> u16 {
+        match self {
+            Event::Insert => 4,
+            Event::Delete => 8,
+            Event::Update => 16,
+            Event::InsertOrUpdate => 4 | 16,
+        }
+    }
 }
 
 /// A column of a relation.
@@ -63,9 +88,16 @@ impl Table {
         self.columns.iter().position(|column| name.bytes().eq(column.name.iter().copied()))
     }
 
+    /// Whether `event` calls a trigger that calls what each server evaluates for itself: its source holds `now()`, say. A
+    /// plan heeds it for the relations that it needs ([`Findings::tables`]); of others, which a plain `UPDATE` writes, who
+    /// knows their names can ask.
+    pub fn has_trigger(&self, event: Event) -> bool {
+        self.triggers & event.bits() != 0
+    }
+
     /// True when nothing about it differs from server to server.
     pub fn is_deterministic(&self) -> bool {
-        !self.hides_defaults && !self.has_trigger && self.columns.iter().all(|column| column.default.is_none())
+        !self.hides_defaults && self.triggers == 0 && self.columns.iter().all(|column| column.default.is_none())
     }
 }
 
@@ -141,7 +173,7 @@ const QUESTION: &str = "), \
             pg_catalog.concat('f', CASE WHEN volatile THEN 'v' ELSE 's' END, 'n', expression)
         FROM facts WHERE NOT own AND expression IS NOT NULL
         UNION ALL
-        SELECT q.at, 0, 't', p.prosrc, NULL, NULL FROM q
+        SELECT q.at, 0, 't', p.prosrc, g.tgtype::pg_catalog.text, NULL FROM q
         JOIN pg_catalog.pg_trigger g ON g.tgrelid = q.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D'
         JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid AND p.oid >= 16384 AND p.prolang NOT IN (12, 13)
     ) answer ORDER BY answer.at, what, place";
@@ -171,7 +203,12 @@ impl Answer {
         let table = self.tables.get_mut(at).ok_or(Malformed)?.get_or_insert_default();
         match (what, one, two, three) {
             (b"r", ..) => {}
-            (b"t", Some(source), ..) => table.has_trigger |= parse::mentions(source, dialect),
+            (b"t", Some(source), Some(events), _) => {
+                let events: u16 = core::str::from_utf8(events).ok().and_then(|it| it.parse().ok()).ok_or(Malformed)?;
+                if parse::mentions(source, dialect) {
+                    table.triggers |= events;
+                }
+            }
             (b"h", _, _, Some(facts)) => table.hides_defaults |= read_default(facts, dialect)?.is_some(),
             (b"c", Some(name), Some(type_name), Some(facts)) => {
                 let time = match facts.first() {

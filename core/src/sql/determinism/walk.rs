@@ -2,7 +2,7 @@
 
 use super::parse::{Parser, Place};
 use super::words::{self, Arguments, TypeKind};
-use super::{Class, Form, Note, Reason, Spot, strings};
+use super::{Class, Column, Form, Note, Reason, Spot, strings};
 use crate::limits::SQL_PARENTHESES;
 use crate::sql::keyword::Keyword as K;
 use crate::sql::lexer::Kind;
@@ -389,14 +389,35 @@ impl Parser<'_> {
         if place.text || place.shown || !content.is_some_and(|content| words::is_moving_time(&content)) {
             return;
         }
-        match place.value_of {
-            Some((target, column)) if at == from && at + 1 == to => {
+        let whole = place.value_of.filter(|_| at == from && at + 1 == to);
+        match whole.or_else(|| self.compared_with(at, from, to, place)) {
+            Some((target, column)) => {
                 let range = self.tokens.bytes(at, at + 1);
                 let form = Form::Untyped { target, column };
                 self.found.spots.push(Spot { range, class: Class::Transaction, form });
             }
-            _ => self.refuse(Reason::UntypedTime, at, at + 1),
+            None => self.refuse(Reason::UntypedTime, at, at + 1),
         }
+    }
+
+    /// The column that the string at `at` is compared with, as in `made < 'today'`, if nothing else is beside either.
+    fn compared_with(&self, at: usize, from: usize, to: usize, place: Place) -> Option<(usize, Column)> {
+        let target = place.scope?;
+        let compares = |at: usize| {
+            self.tokens.kind(at) == Kind::Operator
+                && matches!(self.tokens.spelling(at), b"=" | b"<>" | b"!=" | b"<" | b">" | b"<=" | b">=")
+        };
+        let operator = at.checked_sub(1).filter(|operator| *operator > from && compares(*operator))?;
+        let ended = |at: usize| at >= to || matches!(self.tokens.kind(at), Kind::Keyword(K::And | K::Or | K::Then));
+        let mut name = operator - 1;
+        let column = self.tokens.bytes(name, name + 1);
+        while name >= from + 2 && self.tokens.before(name) == Kind::Dot && self.tokens.is_name(name - 2) {
+            name -= 2;
+        }
+        let begins = name == from
+            || matches!(self.tokens.before(name), Kind::Keyword(K::Where | K::And | K::Or | K::Not | K::When));
+        let named = matches!(self.tokens.kind(operator - 1), Kind::Name | Kind::QuotedName);
+        (named && begins && ended(at + 1)).then_some((target, Column::Named { start: column.start, end: column.end }))
     }
 }
 

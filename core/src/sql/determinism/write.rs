@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::parse::{Parser, Place};
+use super::table::Event;
 use super::{Assigned, Column, Insertion, Overriding, Reason, Row, Source, Target};
 use crate::sql::keyword::Keyword as K;
 use crate::sql::lexer::Kind;
@@ -12,9 +13,9 @@ use crate::sql::lexer::Kind;
 type ColumnList = (Vec<Range<usize>>, usize);
 
 impl Parser<'_> {
-    fn target(&mut self, from: usize, to: usize) -> usize {
+    fn target(&mut self, from: usize, to: usize, event: Event) -> usize {
         let name = self.tokens.bytes(from, to);
-        self.found.targets.push(Target { name, assigned: Vec::new(), rows: None });
+        self.found.targets.push(Target { name, event, assigned: Vec::new(), rows: None });
         self.found.targets.len() - 1
     }
 
@@ -22,7 +23,7 @@ impl Parser<'_> {
     pub(super) fn insert(&mut self, from: usize, to: usize, place: Place) {
         let name_end = if self.tokens.is(from + 1, K::Into) { self.tokens.path_end(from + 2) } else { None };
         let Some(name_end) = name_end else { return self.refuse(Reason::NotUnderstood, from, to) };
-        let target = self.target(from + 2, name_end);
+        let target = self.target(from + 2, name_end, Event::Insert);
         let mut at = name_end;
         if self.tokens.is(at, K::As) {
             at += 2;
@@ -155,6 +156,7 @@ impl Parser<'_> {
         // What names the index is compared with it, not evaluated.
         let Some(update) = update else { return };
         if self.tokens.is(update + 2, K::Set) {
+            self.found.targets[target].event = Event::InsertOrUpdate;
             self.assignments(update + 3, to, target, place);
         } else {
             self.refuse(Reason::NotUnderstood, from, to);
@@ -250,19 +252,24 @@ impl Parser<'_> {
     }
 
     /// The relation of `UPDATE` or `DELETE` from `at` on: where its name ends.
-    fn relation(&mut self, at: usize) -> Option<(usize, usize)> {
+    fn relation(&mut self, at: usize, event: Event) -> Option<(usize, usize)> {
         let at = at + usize::from(self.tokens.is(at, K::Only));
         let parenthesis = usize::from(self.tokens.kind(at) == Kind::Open);
         let end = self.tokens.path_end(at + parenthesis)?;
-        Some((self.target(at + parenthesis, end), end + parenthesis))
+        Some((self.target(at + parenthesis, end, event), end + parenthesis))
     }
 
     pub(super) fn update(&mut self, from: usize, to: usize, place: Place) {
-        let Some((target, at)) = self.relation(from + 1) else { return self.refuse(Reason::NotUnderstood, from, to) };
+        let Some((target, at)) = self.relation(from + 1, Event::Update) else {
+            return self.refuse(Reason::NotUnderstood, from, to);
+        };
         let end = self.returning_at(at, to);
         match self.tokens.find(at, end, |at| self.tokens.is(at, K::Set)) {
             Some(set) => {
-                let inner = Place { many: true, named: true, shown: false, ..place.within() };
+                let alone =
+                    self.tokens.find(set, end, |at| self.tokens.is(at, K::From) && self.tokens.begins_clause(at));
+                let scope = alone.is_none().then_some(target);
+                let inner = Place { many: true, named: true, shown: false, scope, ..place.within() };
                 self.assignments(set + 1, end, target, inner);
                 self.returning(end, to, place);
             }
@@ -271,18 +278,19 @@ impl Parser<'_> {
     }
 
     pub(super) fn delete(&mut self, from: usize, to: usize, place: Place) {
-        let relation = if self.tokens.is(from + 1, K::From) { self.relation(from + 2) } else { None };
-        let Some((_, at)) = relation else { return self.refuse(Reason::NotUnderstood, from, to) };
+        let relation = if self.tokens.is(from + 1, K::From) { self.relation(from + 2, Event::Delete) } else { None };
+        let Some((target, at)) = relation else { return self.refuse(Reason::NotUnderstood, from, to) };
         let end = self.returning_at(at, to);
         let begins = |at: usize| self.tokens.is(at, K::Using) || self.tokens.is(at, K::Where);
         let clause = self.tokens.find(at, end, begins).unwrap_or(end);
-        self.clauses(clause, end, Place { shown: false, ..place });
+        let scope = (!self.tokens.is(clause, K::Using)).then_some(target);
+        self.clauses(clause, end, Place { shown: false, scope, ..place.within() });
         self.returning(end, to, place);
     }
 
     /// `MERGE INTO target USING source ON condition WHEN .. THEN ..`.
     pub(super) fn merge(&mut self, from: usize, to: usize, place: Place) {
-        let relation = if self.tokens.is(from + 1, K::Into) { self.relation(from + 2) } else { None };
+        let relation = if self.tokens.is(from + 1, K::Into) { self.relation(from + 2, Event::Update) } else { None };
         let Some((target, at)) = relation else { return self.refuse(Reason::NotUnderstood, from, to) };
         let end = self.returning_at(at, to);
         let whens: Vec<usize> = {
@@ -327,7 +335,7 @@ impl Parser<'_> {
             Kind::Keyword(K::Insert) => {
                 // Each `INSERT` of a `MERGE` has columns and values of its own.
                 let name = self.found.targets[target].name.clone();
-                self.found.targets.push(Target { name, assigned: Vec::new(), rows: None });
+                self.found.targets.push(Target { name, event: Event::Insert, assigned: Vec::new(), rows: None });
                 let target = self.found.targets.len() - 1;
                 let behind_name = self.tokens.end(then + 1);
                 let (columns, at) = self.columns(then + 2);
@@ -358,7 +366,7 @@ impl Parser<'_> {
         if !self.tokens.is(behind, K::From) {
             return;
         }
-        let target = self.target(at, name_end);
+        let target = self.target(at, name_end, Event::Insert);
         let behind_name = self.tokens.end(name_end - 1);
         let before_source = self.tokens.start(behind);
         let source = Source::Copy;

@@ -197,7 +197,7 @@ fn triggers_and_views_that_hide_something() {
         inspect(text, dialect).plan(text, |_| table.as_ref()).map_err(|refusal| refusal.reason).err()
     };
     let column: [Option<&[u8]>; 5] = [Some(b"0"), Some(b"c"), Some(b"a"), Some(b"integer"), Some(b"fsn")];
-    let trigger = |source: &'static str| [Some(&b"0"[..]), Some(b"t"), Some(source.as_bytes()), None, None];
+    let trigger = |source: &'static str| [Some(&b"0"[..]), Some(b"t"), Some(source.as_bytes()), Some(b"7"), None];
     let hidden = |facts: &'static str| [Some(&b"0"[..]), Some(b"h"), None, None, Some(facts.as_bytes())];
     assert_eq!(outcome(&[column]), None);
     assert_eq!(outcome(&[column, trigger("BEGIN NEW.a := 1; RETURN NEW; END")]), None);

@@ -205,6 +205,11 @@ fn strings_that_mean_the_present_time() {
         ("INSERT INTO plain (b, at) VALUES ('now', 'now')", "INSERT INTO plain (b, at) VALUES ('now', '1')"),
         ("INSERT INTO plain VALUES (1, 'today', 'today')", "INSERT INTO plain VALUES (1, 'today', '1')"),
         ("INSERT INTO plain (at) SELECT 'now'", "INSERT INTO plain (at) SELECT '1'"),
+        ("DELETE FROM plain WHERE at < 'yesterday'", "DELETE FROM plain WHERE at < '1'"),
+        (
+            "UPDATE plain p SET b = 'x' WHERE b = 'today' OR (p.at >= 'today' AND at < 'tomorrow')",
+            "UPDATE plain p SET b = 'x' WHERE b = 'today' OR (p.at >= '1' AND at < '2')",
+        ),
         ("UPDATE plain SET (b, at) = ('now', 'now')", "UPDATE plain SET (b, at) = ('now', '1')"),
     ]);
     assert_eq!(asked("UPDATE plain SET at = timestamp(0) 'now'"), ["timestamp(0) 'now'"]);
@@ -221,7 +226,11 @@ fn strings_that_mean_the_present_time() {
     refused(
         Reason::UntypedTime,
         &[
-            "DELETE FROM plain WHERE at < 'yesterday'",
+            "DELETE FROM plain WHERE at < 'yesterday' AND a < 'now' - at",
+            "DELETE FROM plain USING serial s WHERE at < 'yesterday'",
+            "UPDATE plain SET b = s.b FROM serial s WHERE at < 'yesterday'",
+            "UPDATE plain SET b = 'x' WHERE at < (SELECT at FROM plain WHERE at < 'now')",
+            "UPDATE plain SET b = 'x' WHERE a || at = 'now'",
             "UPDATE plain SET b = f('now')",
             "UPDATE plain SET at = coalesce(at, 'now')",
         ],
