@@ -15,7 +15,8 @@ CREATE TABLE dated (
     short varchar(60) DEFAULT ('at ' || now()),
     morning time DEFAULT (now()),
     n int DEFAULT 0,
-    old date DEFAULT '2001-01-01'
+    old date DEFAULT '2001-01-01',
+    today date DEFAULT ('now'::text)::date
 );
 CREATE TABLE numbered (
     id serial, big bigserial, k int, label text DEFAULT ('L' || nextval('label_seq'))

@@ -31,6 +31,9 @@ pub const TIMES: &[&str] = &[
     "clock_timestamp()",
     "E'n\\x6fw'::timestamptz",
     "$$today 10:30$$::timestamptz",
+    "('now'::text)::date",
+    "timestamptz('now'::text)",
+    "CAST('today 11:00'::varchar AS timestamp)",
 ];
 
 /// Texts that stand still.
@@ -134,6 +137,7 @@ const TEMPLATES: &[&str] = &[
     "CREATE TABLE made_@k AS SELECT k, @t, @x AS b, now() FROM src",
     "SELECT now(), @T AS t, @X INTO made_@k",
     "SELECT keep(@k, @T, @X)",
+    "SELECT setval('loose_seq', 1000000 + (1000 * random())::int)",
     "CALL keeping(@k, @T, @X)",
     "PREPARE p@k (int) AS INSERT INTO plain (k, at, t) VALUES ($1, now(), @x)",
     "PREPARE p@k AS INSERT INTO dated (k) VALUES ($1)",

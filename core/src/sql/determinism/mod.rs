@@ -96,6 +96,8 @@ pub struct Findings {
     /// It is of a kind that takes no parameters.
     fixed: bool,
     executes: Option<Execution>,
+    /// A built-in function is called that writes.
+    calls_writer: bool,
     /// Arguments of `currval`, or the whole of `lastval()`.
     reads_sequences: Vec<Range<usize>>,
 }

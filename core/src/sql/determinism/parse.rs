@@ -191,9 +191,10 @@ impl Parser<'_> {
                 .any(|at| tokens.is(at, K::Update) && !matches!(tokens.before(at), Kind::Keyword(K::For | K::Key)));
         let creates = within(&[K::Into]);
         let outcome = (self.found.spots.len(), self.found.refusal.clone(), self.found.reads_sequences.len());
+        self.found.calls_writer = false;
         self.query(from, to, Place { shown: !creates, ..place });
         let unknown = self.found.notes[before..].iter().any(|note| matches!(note, Note::UnknownFunction(_)));
-        if !writes && !unknown {
+        if !writes && !unknown && !self.found.calls_writer {
             self.found.spots.truncate(outcome.0);
             self.found.refusal = outcome.1;
             self.found.reads_sequences.truncate(outcome.2);
@@ -453,13 +454,12 @@ impl Parser<'_> {
             };
         }
         let end = self.without_data(to);
-        let empty = end < to && tokens.is(end + 1, K::No);
         let outcome = (self.found.spots.len(), self.found.refusal.clone());
         self.query(at + 1, end, inner);
         let found = self.found.spots.len() > outcome.0 || self.found.refusal != outcome.1;
         self.found.spots.truncate(outcome.0);
         self.found.refusal = outcome.1;
-        if found && !empty {
+        if found {
             self.refuse(Reason::MaterializedView, at + 1, end);
         }
     }

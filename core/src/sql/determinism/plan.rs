@@ -221,6 +221,9 @@ impl Planner<'_> {
         if table.has_trigger(target.event) {
             return Err(self.refusal(Reason::Trigger, &target.name));
         }
+        if table.hides_defaults && !target.assigned.is_empty() {
+            return Err(self.refusal(Reason::ViewDefault, &target.name));
+        }
         for assigned in &target.assigned {
             let Some(column) = self.column(assigned.column, target, table) else { continue };
             let column = &table.columns()[column];

@@ -113,7 +113,7 @@ impl Reason {
             Reason::UnknownType => "Write it as a timestamp, or ask for the value first.",
             Reason::FromList => "Write it in the select list.",
             Reason::AlterTable => "Add the column first, then SET DEFAULT, then UPDATE the rows.",
-            Reason::MaterializedView => "Create it WITH NO DATA, or store the time in a table.",
+            Reason::MaterializedView => "Make a table of it, or let a view compute it.",
             Reason::DoBlock => "Send its statements by themselves.",
             Reason::LargeObject => "Choose the number: lo_create(16500).",
             Reason::DefaultPerRow => "Give the column a value, or insert with VALUES.",

@@ -1,5 +1,7 @@
 //! Expressions: each call, key word, string and name in them that two servers would read differently.
 
+use core::ops::Range;
+
 use super::parse::{Parser, Place};
 use super::words::{self, Arguments, TypeKind};
 use super::{Class, Column, Form, Note, Reason, Spot, strings};
@@ -69,6 +71,8 @@ impl Parser<'_> {
     fn keyword(&mut self, keyword: K, at: usize, from: usize, to: usize, place: Place) -> usize {
         let next = self.tokens.kind(at + 1);
         match keyword {
+            // A label.
+            _ if at > from && self.tokens.before(at) == Kind::Keyword(K::As) => at + 1,
             K::CurrentDate => self.now(at, at + 1, "date", from, to, place),
             K::CurrentTime => self.precise(at, "timetz", from, to, place),
             K::LocalTime => self.precise(at, "time", from, to, place),
@@ -196,12 +200,14 @@ impl Parser<'_> {
             self.refuse(Reason::LargeObject, call.from, close + 1);
         }
         let unknown = !call.builtin || !crate::sql::is_builtin(name) && !is_type_name(name);
+        let writes = call.builtin && words::writes(name);
+        self.found.calls_writer |= writes;
         if unknown {
             let range = self.tokens.bytes(call.from, call.last + 1);
             self.found.notes.push(Note::UnknownFunction(range));
         }
         let text = call.builtin && words::takes_text(name);
-        let shown = place.shown && !unknown;
+        let shown = place.shown && !unknown && !writes;
         let inner = Place { named: true, text, shown, depth: place.depth + 1, ..place.within() };
         if place.depth > SQL_PARENTHESES {
             self.refuse(Reason::NotUnderstood, call.from, close + 1);
@@ -307,6 +313,10 @@ impl Parser<'_> {
         }
         match kind {
             _ if !self.has_moving_word(end) => {}
+            // `text 'now'::date` is a time again.
+            TypeKind::Harmless if self.tokens.kind(end + 1) == Kind::Cast && !place.shown => {
+                self.refuse(Reason::UnknownType, at, end + 1);
+            }
             TypeKind::Harmless => {}
             TypeKind::Temporal => {
                 let (range, type_name) = (self.tokens.bytes(at, end + 1), self.tokens.bytes(at, end));
@@ -328,45 +338,75 @@ impl Parser<'_> {
         if !self.has_moving_word(at) || self.is_text(at, from, to) {
             return at + 1;
         }
-        // `('now')::date`, and `CAST('now' AS date)`.
         let (mut start, mut end) = (at, at + 1);
-        while self.tokens.before(start) == Kind::Open && self.tokens.kind(end) == Kind::Close {
-            if matches!(self.tokens.before(start - 1), Kind::Name | Kind::QuotedName) {
-                break;
+        // `'now'::text::date` is a time again.
+        let mut as_text = false;
+        loop {
+            while self.in_plain_parentheses(start, end) {
+                (start, end) = (start - 1, end + 1);
             }
-            (start, end) = (start - 1, end + 1);
-        }
-        let function = self.tokens.before(start) == Kind::Open && self.tokens.kind(end) == Kind::Close;
-        let (kind, asked) = if self.tokens.kind(end) == Kind::Cast {
-            match self.tokens.type_at(end + 1) {
-                Some((kind, behind)) => (kind, self.tokens.bytes(start, behind)),
-                None => return at + 1,
-            }
-        } else if self.tokens.is(end, K::As)
-            && self.tokens.before(start) == Kind::Open
-            && start >= 2
-            && self.tokens.is(start - 2, K::Cast)
-        {
-            match self.tokens.type_at(end + 1) {
-                Some((kind, behind)) => (kind, self.tokens.bytes(start - 2, behind + 1)),
-                None => return at + 1,
-            }
-        } else if function && start >= 2 && words::type_kind(self.tokens.name(start - 2)) == TypeKind::Temporal {
-            (TypeKind::Temporal, self.tokens.bytes(start - 2, end + 1))
-        } else {
-            self.untyped(at, from, to, place);
+            let inner = (start, end);
+            let Some((kind, type_name)) = self.type_around(&mut start, &mut end) else {
+                if !as_text {
+                    self.untyped(at, from, to, place);
+                }
+                return at + 1;
+            };
+            let spot = match kind {
+                TypeKind::Harmless => {
+                    as_text = true;
+                    continue;
+                }
+                TypeKind::Unknown if place.shown => return at + 1,
+                TypeKind::Unknown => {
+                    self.refuse(Reason::UnknownType, start, end);
+                    return at + 1;
+                }
+                // A call gives its own name to a column, and a cast that of the type.
+                TypeKind::Temporal if as_text && type_name.start > self.tokens.start(at) => {
+                    (self.tokens.bytes(start, end), Form::Typed { type_name })
+                }
+                TypeKind::Temporal => {
+                    let asked = self.tokens.bytes(start, end);
+                    let (from, to) = if as_text { inner } else { (at, at + 1) };
+                    (self.tokens.bytes(from, to), Form::String { asked })
+                }
+            };
+            self.found.spots.push(Spot { range: spot.0, class: Class::Transaction, form: spot.1 });
             return at + 1;
-        };
-        match kind {
-            TypeKind::Harmless => {}
-            TypeKind::Unknown if place.shown => {}
-            TypeKind::Unknown => self.refuse(Reason::UnknownType, start, end),
-            TypeKind::Temporal => {
-                let range = self.tokens.bytes(at, at + 1);
-                self.found.spots.push(Spot { range, class: Class::Transaction, form: Form::String { asked } });
-            }
         }
-        at + 1
+    }
+
+    /// Whether there is nothing but what is from `start` to `end` in the parentheses around it, and they call nothing.
+    fn in_plain_parentheses(&self, start: usize, end: usize) -> bool {
+        self.tokens.before(start) == Kind::Open
+            && self.tokens.kind(end) == Kind::Close
+            && !matches!(self.tokens.before(start - 1), Kind::Name | Kind::QuotedName)
+    }
+
+    /// The type that an expression is converted to, by `::`, `CAST` or a call, and then stands at.
+    fn type_around(&self, start: &mut usize, end: &mut usize) -> Option<(TypeKind, Range<usize>)> {
+        let named = |from: usize| {
+            let (kind, behind) = self.tokens.type_at(from)?;
+            Some((kind, self.tokens.bytes(from, behind), behind))
+        };
+        let enclosed = self.tokens.before(*start) == Kind::Open && *start >= 2;
+        if self.tokens.kind(*end) == Kind::Cast {
+            let (kind, type_name, behind) = named(*end + 1)?;
+            *end = behind;
+            Some((kind, type_name))
+        } else if enclosed && self.tokens.is(*end, K::As) && self.tokens.is(*start - 2, K::Cast) {
+            let (kind, type_name, behind) = named(*end + 1)?;
+            (*start, *end) = (*start - 2, behind + 1);
+            Some((kind, type_name))
+        } else if enclosed && self.tokens.kind(*end) == Kind::Close && self.tokens.is_name(*start - 2) {
+            let kind = words::type_kind(self.tokens.name(*start - 2));
+            let type_name = self.tokens.bytes(*start - 2, *start - 1);
+            (*start, *end) = (*start - 2, *end + 1);
+            (kind == TypeKind::Temporal).then_some((kind, type_name))
+        } else {
+            None
+        }
     }
 
     /// Whether the operators beside a string take text only.
@@ -377,10 +417,14 @@ impl Parser<'_> {
             }
             Kind::Keyword(K::Like | K::Ilike | K::Escape | K::Collate) => true,
             Kind::Keyword(K::To) => self.tokens.is(at.wrapping_sub(1), K::Similar),
-            Kind::OpenBracket => true,
             _ => false,
         };
-        at > from && textual(at - 1) || at + 1 < to && textual(at + 1)
+        // `document['now']`, but not `ARRAY['now']`.
+        let subscript = at > from + 1
+            && self.tokens.kind(at - 1) == Kind::OpenBracket
+            && matches!(self.tokens.kind(at - 2), Kind::Name | Kind::QuotedName | Kind::CloseBracket)
+            && self.tokens.kind(at + 1) == Kind::CloseBracket;
+        subscript || at > from && textual(at - 1) || at + 1 < to && textual(at + 1)
     }
 
     /// A string of which only its place could tell whether it means a time.

@@ -3,6 +3,7 @@
 
 use super::Class;
 use super::strings;
+use crate::sql::functions;
 use crate::sql::name::Name;
 
 /// What is known of a function whose value two servers would not agree on.
@@ -129,6 +130,12 @@ pub(super) fn makes_large_object(name: Name<'_>) -> bool {
 /// Whether a call of the function `name`, a built-in one, needs a closer look.
 pub(super) fn matters(name: Name<'_>) -> bool {
     find(name).is_some() || is_servers_own(name) || makes_large_object(name) || name.is("age")
+}
+
+/// Whether a built-in function leaves something in its server that others can read.
+pub(super) fn writes(name: Name<'_>) -> bool {
+    ["setval", "pg_notify", "pg_logical_emit_message"].iter().any(|function| name.is(function))
+        || begins(name, "lo") && functions::find(name) == functions::Function::Writes
 }
 
 /// Built-in functions that return a set of rows.
@@ -357,8 +364,10 @@ pub(super) fn is_moving_time(content: &[u8]) -> bool {
             others += 1;
         }
     }
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+-:/.,_".contains(byte);
-    moving > 0 && moving + others <= 2 && content.iter().all(plain)
+    // Those of arrays and ranges, too.
+    let plain =
+        |byte: &u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+-:/.,_{}[]()\"".contains(byte);
+    moving > 0 && others < 2 && content.iter().all(plain)
 }
 
 fn is_moving(word: &[u8]) -> bool {
@@ -380,8 +389,10 @@ mod tests {
 
     #[test]
     fn what_could_be_a_time_is_told_by_its_form() {
-        for time in ["now", " NOW ", "today", "tomorrow 10:00", "yesterday 04:05:06.789 CET", "today 3 pm", "now()"] {
-            assert_eq!(is_moving_time(time.as_bytes()), time != "now()", "{time}");
+        for time in
+            ["now", " NOW ", "today", "tomorrow 10:00", "yesterday 04:05:06.789 CET", "today 3 pm", "{now,today}"]
+        {
+            assert!(is_moving_time(time.as_bytes()), "{time}");
             assert!(has_moving_word(time.as_bytes()));
         }
         for text in

@@ -370,6 +370,9 @@ impl Parser<'_> {
         let behind_name = self.tokens.end(name_end - 1);
         let before_source = self.tokens.start(behind);
         let source = Source::Copy;
+        // With an option of that name, any value may stand for its column's default.
+        let defaults = (behind..to).any(|at| self.tokens.is(at, K::Default));
+        let columns = if defaults { Some((Vec::new(), before_source)) } else { columns };
         self.found.targets[target].rows =
             Some(Insertion { columns, behind_name, before_source, overriding: None, source });
         if let Some(at) = self.tokens.find(behind, to, |at| self.tokens.is(at, K::Where)) {

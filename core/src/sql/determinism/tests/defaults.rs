@@ -155,7 +155,7 @@ fn rows_that_are_not_known_need_a_lock_for_sequences_and_no_other_volatile_defau
             "MERGE INTO token t USING plain p ON t.a = p.a WHEN NOT MATCHED THEN INSERT (a) VALUES (1)",
         ],
     );
-    refused(Reason::DefaultOfCopy, &["COPY token (a) FROM STDIN"]);
+    refused(Reason::DefaultOfCopy, &["COPY token (a) FROM STDIN", "COPY token FROM STDIN (FORMAT csv, DEFAULT 'x')"]);
     refused(
         Reason::DefaultOfQuery,
         &[
