@@ -8,7 +8,7 @@ pub mod grammar;
 pub mod trial;
 
 use grammar::{Called, Found};
-use pgconvoy_core::sql::determinism::{Constants, Reason, inspect};
+use pgconvoy_core::sql::determinism::{Constants, Note, Reason, inspect};
 use pgconvoy_core::sql::{Analysis, Count, Dialect, Hazards, Name, Route, UseKind, Uses, analyze_naming};
 
 /// What is wrong with the classifier's view of `text`, of which the tree says `found`.
@@ -69,6 +69,14 @@ fn unseen(text: &[u8], uses: &Uses, found: &Found) -> Option<String> {
     invented.map(|(_, _, name)| format!("{name} is taken for a WITH query"))
 }
 
+/// Functions that no rewritten text may call any more.
+const MOVING: &[&str] = &["now", "random", "pg_backend_pid", "timeofday"];
+
+/// A text of the same form as `text`, in which some constants have become calls of what differs from server to server.
+pub fn with_calls(text: &str) -> String {
+    text.replace(" 42 ", " random() ").replace(" 7 ", " pg_backend_pid() ").replace(" 'x' ", " timeofday() ")
+}
+
 /// What is wrong with what [`pgconvoy_core::sql::determinism`] makes of `text`, one that PostgreSQL takes: it must
 /// understand it, and what it writes must be taken, too. A text is only given with standard strings.
 pub fn rewriting_complaint(text: &[u8], found: &Found) -> Option<String> {
@@ -93,8 +101,11 @@ pub fn rewriting_complaint(text: &[u8], found: &Found) -> Option<String> {
     if question.as_ref().is_some_and(|question| grammar::read(question).is_none()) {
         return Some(format!("the question is {}", question.unwrap_or_default()));
     }
-    let modifies = found.statements == 1 && found.writes.as_deref() == Some("it modifies data");
-    let moving = again.functions.iter().filter(|called| called.name == "now" && called.schema.is_none()).count();
+    // What only the client sees may stay.
+    let shown = plan.notes().iter().any(|note| matches!(note, Note::OnlyShown(_)));
+    let modifies = !shown && found.statements == 1 && found.writes.as_deref() == Some("it modifies data");
+    let moves = |called: &&Called| MOVING.contains(&called.name.as_str()) && called.schema.is_none();
+    let moving = again.functions.iter().filter(moves).count();
     (again.statements != found.statements || modifies && moving > 0).then(|| format!("it became {rewritten}"))
 }
 

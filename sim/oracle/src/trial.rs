@@ -1,6 +1,6 @@
 //! Many generated statements, judged.
 
-use crate::{complaint, grammar, is_balanced, rewriting_complaint};
+use crate::{complaint, grammar, is_balanced, rewriting_complaint, with_calls};
 use pgconvoy_statements::{Generator, Statement};
 
 /// Scripts drawn from one seed.
@@ -92,7 +92,8 @@ fn judge(statement: &Statement, tally: &mut Tally) -> Result<(), String> {
             tally.kept.push(text.clone());
         }
     }
-    if let Some(complaint) = rewriting_complaint(statement.standard_text().as_bytes(), &found) {
+    let calling = with_calls(&statement.standard_text());
+    if let Some(complaint) = grammar::read(&calling).and_then(|found| rewriting_complaint(calling.as_bytes(), &found)) {
         return Err(complaint);
     }
     complaint(text.as_bytes(), statement.standard_strings, &found).map_or(Ok(()), Err)

@@ -221,7 +221,9 @@ impl Parser<'_> {
 
     /// The list of `WITH`, from behind that word; where the main statement begins.
     fn with(&mut self, from: usize, to: usize, place: Place) -> Option<usize> {
-        let recursive = self.tokens.is(from, K::Recursive) && !self.tokens.is(from + 1, K::As);
+        // It can be the name of the first query, too.
+        let named = self.tokens.is(from + 1, K::As) || self.tokens.kind(from + 1) == Kind::Open;
+        let recursive = self.tokens.is(from, K::Recursive) && !named;
         let mut at = from + usize::from(recursive);
         loop {
             if !self.tokens.is_name(at) {
@@ -359,11 +361,13 @@ impl Parser<'_> {
             let alias = self.tokens.find(start, stop, |at| self.tokens.is(at, K::As));
             let value_of = place.value_of.map(|(target, _)| (target, Column::Position(position)));
             let named = place.named || alias.is_some();
+            let end = stop;
             let stop = alias.unwrap_or(stop);
             // What returns rows has its arguments evaluated once; whatever stands beside it is evaluated for each.
             let alone = giving.iter().all(|other| *other == position) && self.is_call_of_one(start, stop);
             let many = many || !giving.is_empty() && !alone;
             self.walk(start, stop, Place { many, named, value_of, from: false, ..place });
+            self.walk(stop, end, Place { many: true, named, ..place.within() });
         }
         let many = many || !giving.is_empty();
         let rest = Place { many, named: true, shown: false, ..place.within() };

@@ -439,7 +439,10 @@ impl Planner<'_> {
 
     fn finish(mut self) -> Result<Plan, Refusal> {
         self.plan.edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
-        assert!(self.plan.edits.windows(2).all(|pair| pair[0].range.end <= pair[1].range.start), "edits overlap");
+        if let Some(pair) = self.plan.edits.windows(2).find(|pair| pair[0].range.end > pair[1].range.start) {
+            debug_assert!(false, "edits overlap: {pair:?}");
+            return Err(self.refusal(Reason::NotUnderstood, &pair[1].range));
+        }
         match self.findings.hint {
             Some(LockHint::NoLock) => self.plan.locks.clear(),
             Some(LockHint::Lock) => {

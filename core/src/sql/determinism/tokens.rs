@@ -161,10 +161,15 @@ impl<'a> Tokens<'a> {
         items
     }
 
+    /// Whether the word at `at` is the name that an `AS` in front of it gives.
+    pub(super) fn is_label(&self, at: usize) -> bool {
+        self.before(at) == Kind::Keyword(K::As) && !self.is_label(at - 1)
+    }
+
     /// Whether the keyword at `at` begins a clause: it is no label, and not that of `IS DISTINCT FROM`.
     pub(super) fn begins_clause(&self, at: usize) -> bool {
         match self.before(at) {
-            Kind::Keyword(K::As) => false,
+            Kind::Keyword(K::As) => self.is_label(at - 1),
             Kind::Keyword(K::Distinct) => !self.is(at, K::From),
             Kind::Name => !(self.is(at, K::Group) && self.is_word(at - 1, "within")),
             _ => true,

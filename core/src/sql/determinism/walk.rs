@@ -72,7 +72,7 @@ impl Parser<'_> {
         let next = self.tokens.kind(at + 1);
         match keyword {
             // A label.
-            _ if at > from && self.tokens.before(at) == Kind::Keyword(K::As) => at + 1,
+            _ if at > from && self.tokens.is_label(at) => at + 1,
             K::CurrentDate => self.now(at, at + 1, "date", from, to, place),
             K::CurrentTime => self.precise(at, "timetz", from, to, place),
             K::LocalTime => self.precise(at, "time", from, to, place),

@@ -243,6 +243,7 @@ impl Parser<'_> {
             let shown = !place.inner;
             let inner = Place { many: true, named: alias.is_some(), shown, ..place.within() };
             self.walk(from, alias.unwrap_or(to), inner);
+            self.walk(alias.unwrap_or(to), to, inner);
         }
     }
 

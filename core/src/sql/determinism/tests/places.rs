@@ -57,6 +57,7 @@ const EVALUATED_ONCE: &[&str] = &[
     "WITH x (v) AS (SELECT @) UPDATE plain SET b = v FROM x",
     "WITH x (v) AS MATERIALIZED (VALUES (@)) INSERT INTO plain (b) SELECT v FROM x",
     "WITH x AS (SELECT 1) INSERT INTO plain (a, b) VALUES (1, @)",
+    "WITH recursive (a) AS (SELECT @) INSERT INTO plain (a) SELECT a FROM recursive",
     "COPY (INSERT INTO plain (a, b) VALUES (1, @) RETURNING a) TO STDOUT",
     "CREATE TABLE n AS SELECT 1 AS one, @ AS v",
     "CREATE TEMP TABLE IF NOT EXISTS n (v) AS VALUES (@) WITH NO DATA",
@@ -84,6 +85,8 @@ const EVALUATED_OFTEN: &[&str] = &[
     "INSERT INTO plain (a) SELECT generate_series(1, 3) + @",
     "INSERT INTO plain (a) VALUES (1), (2) ON CONFLICT (a) DO UPDATE SET b = @",
     "INSERT INTO plain (a) SELECT a FROM plain JOIN serial ON f(@) = id",
+    "INSERT INTO plain (a) SELECT (1) AS as FROM unnest(f(@))",
+    "INSERT INTO plain (a) SELECT (1) AS from, a AS select FROM unnest(f(@))",
     "INSERT INTO plain (a) SELECT a FROM generate_series(1, f(@)) a",
     "INSERT INTO plain (a) SELECT 1 FROM plain UNION ALL (SELECT f(@) FROM serial)",
     "MERGE INTO plain p USING serial s ON p.a = s.id WHEN MATCHED AND p.at < @ THEN UPDATE SET b = @ \

@@ -74,7 +74,53 @@ const TOKENS: &[&str] = &[
     ".",
     "CAST",
     "in",
+    "'today'",
+    "::text",
+    "age(",
+    "CAST(",
+    "date(",
+    "ARRAY[",
+    "TABLESAMPLE",
+    "SKIP",
+    "LOCKED",
+    "setval('s',",
+    "EXPLAIN",
+    "MATERIALIZED",
+    "VIEW",
+    "INTO",
+    "text 'now'",
+    "AND",
+    "IS",
+    "DISTINCT",
+    "OR",
+    "::int",
+    "lastval()",
+    "ANALYZE",
+    "(a, made)",
+    "( DEFAULT )",
+    "DEFAULT VALUES",
+    "token",
 ];
+
+#[test]
+fn nesting_has_a_bound_and_no_cost_beyond_its_length() {
+    for (open, inner, close) in [
+        ("(", "now()", ")"),
+        ("f(", "now()", ")"),
+        ("(SELECT ", "now()", ")"),
+        ("(WITH x AS (SELECT 1) SELECT ", "now()", ")"),
+        ("((SELECT 1) UNION SELECT ", "now()", ")"),
+        ("CASE WHEN true THEN (", "now()", ") END"),
+    ] {
+        let text = |depth: usize| {
+            format!("INSERT INTO plain (at) VALUES ({}{inner}{})", open.repeat(depth), close.repeat(depth))
+        };
+        assert_eq!(asked(&text(100)), ["now()"], "{open}");
+        refused(Reason::NotUnderstood, &[&text(20_000)]);
+    }
+    let rows = format!("INSERT INTO dated (a) VALUES {}", vec!["(f(1, (2), 'x'))"; 20_000].join(", "));
+    assert_eq!(plan(&rows).constants().len(), 2);
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
