@@ -83,9 +83,12 @@ pub fn rewriting_complaint(text: &[u8], found: &Found) -> Option<String> {
     let dialect = Dialect::default();
     let plan = match inspect(text, dialect).plan(text, |_| None) {
         Ok(plan) => plan,
-        // A name in Unicode escapes may be any name.
-        Err(refusal) if refusal.reason == Reason::NotUnderstood && !text.windows(2).any(|pair| pair == b"&\"") => {
-            return Some("it is not understood as a write".into());
+        Err(refusal) if refusal.reason == Reason::NotUnderstood => {
+            // A name in Unicode escapes may be any name; and no more is understood than can be cut into tokens.
+            let cut =
+                analyze_naming(text, dialect, &mut Uses::new()).reason != pgconvoy_core::sql::Reason::NotUnderstood;
+            let named = text.windows(2).any(|pair| pair == b"&\"");
+            return (cut && !named).then(|| "it is not understood as a write".into());
         }
         Err(_) => return None,
     };

@@ -166,6 +166,18 @@ impl<'a> Tokens<'a> {
         self.before(at) == Kind::Keyword(K::As) && !self.is_label(at - 1)
     }
 
+    /// Whether the token at `at` ends an operand, so that a word behind it can only be an alias, or an operator.
+    pub(super) fn ends_operand(&self, at: usize) -> bool {
+        match self.kind(at) {
+            // `a OPERATOR(pg_catalog.+) b`.
+            Kind::Close => self.partner(at).checked_sub(1).is_none_or(|before| !self.is_word(before, "operator")),
+            Kind::Name | Kind::QuotedName | Kind::CloseBracket | Kind::String | Kind::Number | Kind::Parameter => true,
+            // In front of an expression, these are columns.
+            Kind::Keyword(K::Insert | K::Update | K::Delete | K::Merge) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the keyword at `at` begins a clause: it is no label, and not that of `IS DISTINCT FROM`.
     pub(super) fn begins_clause(&self, at: usize) -> bool {
         match self.before(at) {

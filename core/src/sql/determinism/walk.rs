@@ -71,8 +71,13 @@ impl Parser<'_> {
     fn keyword(&mut self, keyword: K, at: usize, from: usize, to: usize, place: Place) -> usize {
         let next = self.tokens.kind(at + 1);
         match keyword {
-            // A label.
+            // A label, with `AS` or without.
             _ if at > from && self.tokens.is_label(at) => at + 1,
+            K::CurrentDate | K::CurrentTime | K::LocalTime | K::LocalTimestamp
+                if at > from && self.tokens.ends_operand(at - 1) =>
+            {
+                at + 1
+            }
             K::CurrentDate => self.now(at, at + 1, "date", from, to, place),
             K::CurrentTime => self.precise(at, "timetz", from, to, place),
             K::LocalTime => self.precise(at, "time", from, to, place),
@@ -131,10 +136,12 @@ impl Parser<'_> {
         let last = end - 1;
         let parts = (end - at).div_ceil(2);
         let before = if at > from { self.tokens.before(at) } else { Kind::Comma };
-        let label = matches!(before, Kind::Keyword(K::As))
-            || matches!(before, Kind::Name | Kind::QuotedName | Kind::Close | Kind::CloseBracket | Kind::String)
-            || matches!(before, Kind::Number | Kind::Parameter | Kind::Dot);
+        let label =
+            at > from && (matches!(before, Kind::Keyword(K::As) | Kind::Dot) || self.tokens.ends_operand(at - 1));
         let next = self.tokens.kind(end);
+        if next == Kind::Open && self.tokens.is_word(at, "operator") {
+            return self.tokens.skip(end);
+        }
         if label {
             // An alias, with its columns, or the type of a `CAST`.
             return if next == Kind::Open { self.tokens.skip(end) } else { end };

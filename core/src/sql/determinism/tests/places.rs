@@ -78,6 +78,8 @@ const EVALUATED_OFTEN: &[&str] = &[
     "UPDATE plain SET b = (SELECT max(b) FROM plain WHERE at < @)",
     "UPDATE plain SET a = 1 FROM serial s WHERE s.id = plain.a AND s.a = @",
     "UPDATE ONLY plain SET a = 1 WHERE a < @",
+    "UPDATE plain SET a = 1 WHERE a OPERATOR(pg_catalog.<) @",
+    "UPDATE plain SET a = CURRENT_USER OPERATOR (pg_catalog.||) @",
     "DELETE FROM plain WHERE at < @",
     "DELETE FROM plain USING serial WHERE serial.id = f(@)",
     "INSERT INTO plain (a, b) SELECT a, f(@) FROM plain",
@@ -285,6 +287,7 @@ fn what_only_looks_like_it() {
         "WITH random (a) AS (SELECT 1) UPDATE plain SET a = random.a FROM random",
         "UPDATE plain SET b = \"NOW\"()",
         "UPDATE plain SET b = xmlforest(a AS current_date)",
+        "INSERT INTO plain (a) SELECT a current_date FROM serial",
     ]);
     let scs_off = Dialect { standard_conforming_strings: false, ..Dialect::default() };
     let text = "UPDATE plain SET b = 'it\\'s now()', at = now()";
