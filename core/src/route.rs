@@ -217,11 +217,11 @@ pub fn decide(statement: &Statement, standing: &Standing) -> Decision {
     if !standing.balanced {
         return primary(if standing.out_of_step { Rule::OutOfStep } else { Rule::OneNode });
     }
-    if standing.out_of_step || standing.alone {
-        return primary(Rule::OutOfStep);
-    }
     if standing.replicated {
         return decide_replicated(statement, standing);
+    }
+    if standing.out_of_step || standing.alone {
+        return primary(Rule::OutOfStep);
     }
     match statement.route {
         Route::Primary => return primary(Rule::Class),
@@ -262,7 +262,7 @@ fn decide_replicated(statement: &Statement, standing: &Standing) -> Decision {
     if statement.route != Route::Either || standing.reads_everywhere {
         return Decision { to: Destination::All, rule: Rule::Replicated };
     }
-    if standing.in_block || standing.in_batch {
+    if standing.in_block || (standing.in_batch && standing.wrote) {
         return main(Rule::Block);
     }
     if statement.hazards.contains(Hazards::HAS_LEADING_COMMENT) && !standing.comments_allowed {
@@ -338,6 +338,7 @@ mod tests {
         let calm = Standing { replicated: true, reads_apart: true, ..CALM };
         for (statement, standing, to, rule) in [
             (write, calm, Destination::All, Rule::Replicated),
+            (write, Standing { alone: true, in_batch: true, ..calm }, Destination::All, Rule::Replicated),
             (set, Standing { in_block: true, ..calm }, Destination::All, Rule::Replicated),
             (READ, calm, Destination::Balance, Rule::Balanced),
             (
@@ -348,7 +349,8 @@ mod tests {
             ),
             (READ, Standing { reads_everywhere: true, ..calm }, Destination::All, Rule::Replicated),
             (READ, Standing { in_block: true, ..calm }, Destination::Primary, Rule::Block),
-            (READ, Standing { in_batch: true, ..calm }, Destination::Primary, Rule::Block),
+            (READ, Standing { in_batch: true, ..calm }, Destination::Balance, Rule::Balanced),
+            (READ, Standing { in_batch: true, wrote: true, ..calm }, Destination::Primary, Rule::Block),
             (READ, Standing { reads_apart: false, ..calm }, Destination::Primary, Rule::Drawn),
             (READ, Standing { primary_drawn: true, ..calm }, Destination::Primary, Rule::Drawn),
             (commented, calm, Destination::Primary, Rule::Comment),

@@ -35,8 +35,11 @@ impl Tally {
     /// A message of the answer, which is no row. `body` may be cut short where nothing is compared of it.
     pub fn note(&mut self, tag: u8, body: &[u8]) {
         match tag {
-            // What a backend tells besides is its own affair.
-            backend::NOTICE_RESPONSE | backend::PARAMETER_STATUS | backend::NOTIFICATION_RESPONSE => return,
+            // What a backend tells besides is its own affair, and the end of an answer says nothing of it.
+            backend::NOTICE_RESPONSE
+            | backend::PARAMETER_STATUS
+            | backend::NOTIFICATION_RESPONSE
+            | backend::READY_FOR_QUERY => return,
             backend::ERROR_RESPONSE => {
                 let sqlstate = ErrorHead::parse(body).sqlstate;
                 self.kinds.update(&sqlstate[..2]);
@@ -55,7 +58,7 @@ impl Tally {
             _ => {}
         }
         self.kinds.update(&[tag]);
-        if self.sqlstate.is_none() && !matches!(tag, backend::READY_FOR_QUERY) {
+        if self.sqlstate.is_none() {
             self.kind = tag;
         }
     }

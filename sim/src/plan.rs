@@ -44,8 +44,21 @@ pub enum Concern {
 pub enum Topology {
     /// Nothing: the checkers must find nothing to complain of.
     Direct,
-    /// pgconvoy.
+    /// pgconvoy, over a primary and its standbys.
     Proxy,
+    /// pgconvoy, which replicates to servers that know nothing of each other.
+    Replicated,
+}
+
+impl Topology {
+    /// The word for it on command lines and in scenarios.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Proxy => "proxy",
+            Self::Replicated => "replicated",
+        }
+    }
 }
 
 /// Something that goes wrong. A `pick` chooses among what is there at that moment.
@@ -185,7 +198,11 @@ impl Plan {
         let root = Rng::new(seed);
         let mut rng = root.fork(Concern::Knobs as u64);
         let slots = 1 + rng.below(10) as u32;
-        let nodes = if topology == Topology::Direct { 1 } else { 1 + rng.below(3) as u8 };
+        let nodes = match topology {
+            Topology::Direct => 1,
+            Topology::Proxy => 1 + rng.below(3) as u8,
+            Topology::Replicated => 2 + rng.below(2) as u8,
+        };
         let duration = Duration::from_millis(200 + rng.below(2_000));
         let mut plan = Self {
             seed,
@@ -224,6 +241,9 @@ impl Plan {
             plan.delay_threshold = draw(&mut rng, &[0, 1, 100, 1_000]);
         }
         plan.draw_faults(root.fork(Concern::Faults as u64));
+        if topology == Topology::Replicated {
+            plan.delay_threshold = 0;
+        }
         if topology == Topology::Proxy {
             plan.wishes = Wishes::draw(&mut root.fork(Concern::Wishes as u64), nodes);
             plan.wishes.each_statement = root.fork(Concern::Turns as u64).chance(1, 3);
@@ -434,8 +454,7 @@ impl Scenario {
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topology = if self.topology == Topology::Direct { "direct" } else { "proxy" };
-        writeln!(f, "seed {}\ntopology {topology}", self.seed)?;
+        writeln!(f, "seed {}\ntopology {}", self.seed, self.topology.name())?;
         self.faults.iter().try_for_each(|planned| writeln!(f, "{planned}"))
     }
 }
@@ -453,6 +472,7 @@ impl FromStr for Scenario {
         let topology = match header("topology")? {
             "direct" => Topology::Direct,
             "proxy" => Topology::Proxy,
+            "replicated" => Topology::Replicated,
             other => return Err(BadLine(other.to_owned())),
         };
         let faults = lines.map(str::parse).collect::<Result<_, _>>()?;

@@ -26,6 +26,14 @@ fn pgconvoy_satisfies_every_checker() {
 }
 
 #[test]
+fn servers_that_are_replicated_to_stay_alike() {
+    for seed in 0..60 {
+        let outcome = World::new(Plan::swarm(seed, Topology::Replicated), false).run();
+        assert_eq!(outcome.failure, None, "replay --topology replicated --seed {seed}");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let trace = |seed| World::new(plan(seed), false).run().trace;
     for seed in 0..40 {
@@ -38,7 +46,8 @@ fn the_same_seed_gives_the_same_trace() {
 fn every_planted_bug_is_caught_by_the_checker_that_it_is_planted_for() {
     for mutant in Mutant::ALL {
         let caught = (0..SEEDS).find_map(|seed| {
-            let what = verdict(&plan(seed), Some(mutant)).filter(|what| what.contains(mutant.breaks()))?;
+            let plan = Plan::swarm(seed, mutant.topology());
+            let what = verdict(&plan, Some(mutant)).filter(|what| what.contains(mutant.breaks()))?;
             Some((seed, what))
         });
         let Some((seed, what)) = caught else { panic!("{mutant:?} was not caught in {SEEDS} seeds") };

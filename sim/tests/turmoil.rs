@@ -15,6 +15,14 @@ fn the_real_io_layer_satisfies_every_checker() {
 }
 
 #[test]
+fn the_real_io_layer_keeps_servers_alike() {
+    for seed in 0..4 {
+        let outcome = run(&Plan::swarm(seed, Topology::Replicated));
+        assert_eq!(outcome.failure, None, "replay --layer turmoil --topology replicated --seed {seed}");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [1, 4] {
         let plan = Plan::swarm(seed, Topology::Proxy);

@@ -262,7 +262,9 @@ impl Session {
             // It is attached already, or on its way.
             linking.main = next;
             linking.partners.retain(|node| *node != next);
-            self.ports[MAIN] = None;
+            if let Some(gone) = self.ports[MAIN].take() {
+                self.events.push_back(SessionEvent::Release { node: gone.node });
+            }
             if let Some(position) = self.position(next) {
                 self.ports[MAIN] = self.ports.remove(position);
             }

@@ -68,6 +68,12 @@ impl Session {
                     self.tally_rest(position, &input[run..run + part], ends);
                 }
                 self.take(input, &mut run, part, relay);
+                if ends && self.mid_client == Some(position) && !self.notices.is_empty() {
+                    // What has been waiting for the end of this message comes before the next one.
+                    self.relay(input, &mut run);
+                    self.mid_client = None;
+                    self.flush_notices();
+                }
                 continue;
             }
             let header = match Header::parse(front) {
@@ -212,7 +218,8 @@ impl Session {
                 return Ok(Verdict::More);
             }
             // One of several statements: the session did not look into them.
-            self.statements.told_of(&front[HEADER_BYTES..]);
+            let on = self.unknown();
+            self.statements.told_of(&front[HEADER_BYTES..], on);
         }
         let Some(port) = &mut self.ports[position] else { return Ok(Verdict::Drop) };
         let done = match (header.tag, owed.ask) {
@@ -433,7 +440,7 @@ impl Session {
         if position == MAIN {
             return self.main_gone(&port, why);
         }
-        self.replica_gone(port.node);
+        self.replica_gone(position, &port);
         self.partner_gone(position);
         let inside = self.client.rest.bytes > 0 && self.client.rest_to == Target::only(position);
         if self.mid_client == Some(position) || inside {

@@ -1,6 +1,7 @@
 //! What the client sends: each message is understood as far as routing needs, and sent on untouched.
 
 use super::port::{Ask, Target};
+use super::round::Order;
 use super::statements::{Naming, Portal, Summary, UNJUDGED};
 use super::{MAIN, Report, Session};
 use crate::fault::Fault;
@@ -9,7 +10,7 @@ use crate::node::NodeId;
 use crate::sql::{self, Reason, Route};
 use crate::wire::build;
 use crate::wire::tag::frontend;
-use crate::wire::{HEADER_BYTES, Header, split_cstr};
+use crate::wire::{HEADER_BYTES, Header, TransactionStatus, split_cstr};
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -105,6 +106,11 @@ impl Session {
                     break;
                 }
             };
+            if run.bytes > 0 && self.owes_nothing() {
+                // What comes next may be a question of pgconvoy's own.
+                self.cut(&mut run, input);
+            }
+            let front = &input[run.bytes..];
             let reports = self.events.len();
             let step = self.consider(header, front);
             if matches!(step, Ok(Step::Forward { .. } | Step::Drop)) {
@@ -275,6 +281,18 @@ impl Session {
     /// While a backend reads COPY data, everything goes to it: data and its end; Sync and Flush, which it ignores; and
     /// anything else, which it takes for an error that ends the copy.
     fn consider_in_copy(&mut self, tag: u8) -> Step {
+        if self.is_replicated() {
+            match tag {
+                frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL => {}
+                // Servers ignore it, and whoever has failed by now would not: none gets it.
+                frontend::SYNC | frontend::FLUSH => return Step::Drop,
+                _ => {
+                    let fault = Fault::protocol(format!("unexpected message type 0x{tag:02X} during COPY from stdin"));
+                    self.end(Some(fault));
+                    return Step::Drop;
+                }
+            }
+        }
         let mut to = Target::NONE;
         for (position, port) in self.ports.iter_mut().enumerate() {
             let Some(port) = port.as_mut().filter(|port| port.copy_in) else { continue };
@@ -341,9 +359,12 @@ impl Session {
         let summary = self.executed(&summary, naming.as_deref());
         self.note_read(&summary, naming.is_none());
         let mut before = Vec::new();
-        if self.join_round(to, Some(self.order_of(&summary))) && self.in_round() {
-            before.extend(self.wrap(&summary, naming.is_some(), text));
-            self.round_executes(&summary, text.unwrap_or_default());
+        // What a batch has written without a Sync is committed with the Query that ends it.
+        let commits = self.wrote && self.is_in_batch() && self.transaction_status() == TransactionStatus::Idle;
+        let order = if commits { Order::MainLast } else { self.order_of(&summary) };
+        if self.join_round(to, Some(order)) && self.in_round() {
+            before.extend(self.wrap(&summary, text));
+            self.round_executes(&summary, text.unwrap_or_default(), commits);
         }
         let wrapped = before.len();
         if let Some(name) = naming.as_deref().and_then(Naming::statement) {
@@ -425,11 +446,13 @@ impl Session {
         let known = if name.is_empty() { None } else { self.statements.statement(name).map(|(on, _)| on) };
         let to = match known {
             Some(on) => self.refusing(on),
+            // A name is given everywhere, or it would be refused on some of them only.
+            None if self.is_replicated() && !name.is_empty() => self.everyone(),
             None => self.choose_named(&summary, naming.as_deref()),
         };
         // What cannot be brought to the primary later is there from the start.
         let stays = self.statements.has_room(name, source.map_or(0, <[u8]>::len));
-        let to = if stays || known.is_some() { to } else { to.with(Target::MAIN) };
+        let to = if stays || known.is_some() { to } else { to.with(self.unknown()) };
         if !self.may_send(to) || !self.join_round(to, Some(self.order_of(&summary))) {
             return Ok(Step::Wait);
         }
@@ -482,7 +505,7 @@ impl Session {
             return Ok(Step::More);
         };
         let Some((_, known)) = self.statements.statement(name) else {
-            return Ok(self.ask(Target::MAIN, Ask::Bind, |session, on| {
+            return Ok(self.ask(self.unknown(), Ask::Bind, |session, on| {
                 session.statements.bind_sent(portal, Portal { on, ..Portal::UNTOLD });
                 session.report_sent(on, "Bind: ", Some(b""));
             }));
@@ -499,8 +522,8 @@ impl Session {
             }
             to = in_use.on.or_main();
         } else if !self.statements.has_room_for_portal(portal) {
-            // It is looked for on the primary when it is not found here.
-            to = Target::MAIN;
+            // It is looked for there when it is not found here.
+            to = self.unknown();
         }
         if !self.may_send(to) || !self.join_round(to, Some(self.order_of(&judged))) {
             return Ok(Step::Wait);
@@ -579,7 +602,10 @@ impl Session {
     fn consider_execute(&mut self, body: &[u8]) -> Step {
         let Some((name, _)) = split_cstr(body) else { return self.malformed(Ask::Execute) };
         let Some(portal) = self.statements.portal(name).cloned() else {
-            return self.ask(Target::MAIN, Ask::Execute, |session, to| session.note_sent(&Summary::UNTOLD, None, to));
+            return self.ask(self.unknown(), Ask::Execute, |session, to| {
+                session.round_executes(&Summary::UNTOLD, b"", false);
+                session.note_sent(&Summary::UNTOLD, None, to);
+            });
         };
         if let Some(local) = portal.summary.local {
             return self.local_execute(local, portal.text.as_deref().unwrap_or_default());
@@ -596,7 +622,7 @@ impl Session {
             return Step::Wait;
         }
         self.ask(portal.on, Ask::Execute, |session, to| {
-            session.round_executes(&portal.summary, portal.text.as_deref().unwrap_or_default());
+            session.round_executes(&portal.summary, portal.text.as_deref().unwrap_or_default(), false);
             session.note_claim(portal.naming.as_deref());
             session.afterwards = afterwards;
             session.report_sent(to, "Execute: ", portal.text.as_deref());
@@ -632,7 +658,10 @@ impl Session {
         if let Some(local) = local {
             return self.local_named(closes, of_portal, name, local);
         }
-        let mut to = on.unwrap_or_default().or_main();
+        let mut to = on.map_or(self.unknown(), Target::or_main);
+        if closes && !of_portal && self.is_replicated() {
+            to = self.everyone();
+        }
         if !of_portal && self.stands_apart() {
             to = to.with(Target::MAIN);
         }
@@ -641,7 +670,7 @@ impl Session {
             (true, true) => Ask::ClosePortal,
             (true, false) => Ask::Close,
         };
-        if !closes && !of_portal && to.is_several() {
+        if !closes && !of_portal && to.is_several() && self.round_target() != Some(to) {
             let last = Target::only(self.last.speaker());
             to = if !self.stands_apart() && last.without(to).is_empty() { last } else { Target::only(to.speaker()) };
         }
@@ -690,9 +719,8 @@ impl Session {
         if self.is_in_batch() && !self.is_quiet() {
             return Step::Wait;
         }
-        let to = if self.is_replicated() { self.everyone() } else { Target::MAIN };
-        self.ask(to, Ask::FunctionCall, |session, to| {
-            session.round_executes(&Summary::UNTOLD, b"");
+        self.ask(self.unknown(), Ask::FunctionCall, |session, to| {
+            session.round_executes(&Summary::UNTOLD, b"", false);
             session.end_batch(to);
             session.note_sent(&Summary::UNTOLD, None, to);
         })

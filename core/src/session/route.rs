@@ -106,17 +106,22 @@ impl Session {
         let known = |name| self.statements.statement(name).filter(|(on, known)| !on.is_empty() || known.has_source());
         match naming {
             None | Some(Naming::DeallocatesAll | Naming::Claims(_) | Naming::Writes(_)) => self.choose(summary),
-            Some(Naming::Executes { name, .. }) => known(name).map_or(Target::MAIN, |(on, known)| {
+            Some(Naming::Executes { name, .. }) => known(name).map_or(self.unknown(), |(on, known)| {
                 let wanted = self.choose(&self.executed(summary, naming));
                 known.within_reach(on, wanted)
             }),
             Some(Naming::Prepares(name) | Naming::Deallocates(name)) => {
-                known(name).map_or(Target::MAIN, |(on, _)| self.refusing(on))
+                known(name).map_or(self.unknown(), |(on, _)| self.refusing(on))
             }
             Some(Naming::Fetches(name) | Naming::Closes(name)) => {
-                self.statements.portal(name).map_or(Target::MAIN, |portal| portal.on.or_main())
+                self.statements.portal(name).map_or(self.unknown(), |portal| portal.on.or_main())
             }
         }
+    }
+
+    /// Where something goes of which nothing is known: it may be anywhere, or do anything.
+    pub(super) fn unknown(&self) -> Target {
+        if self.is_replicated() { self.everyone() } else { Target::MAIN }
     }
 
     /// True within a transaction block that no partner is part of.
@@ -128,6 +133,9 @@ impl Session {
     /// Where a name is given or taken that `on` know. The main port is asked too where only it is in the transaction,
     /// and in a failed one it alone, for it will refuse.
     pub(super) fn refusing(&self, on: Target) -> Target {
+        if self.is_replicated() {
+            return self.everyone();
+        }
         if self.transaction_status() == TransactionStatus::Failed {
             return Target::MAIN;
         }

@@ -88,7 +88,8 @@ impl Session {
         if let Some(naming) = self.afterwards.take()
             && !self.loud_error
         {
-            self.statements.came_true(&naming);
+            let on = self.unknown();
+            self.statements.came_true(&naming, on);
             let partners = self.ports[MAIN + 1..].iter_mut().flatten();
             partners.for_each(|partner| partner.leaving |= forgets_alone);
         }
@@ -128,6 +129,7 @@ impl Session {
             for port in self.ports.iter_mut().flatten() {
                 (port.erred, port.silent_error, port.leaving) = (false, false, false);
             }
+            self.align();
         } else {
             self.align();
             self.compare();
@@ -227,7 +229,7 @@ impl Session {
     }
 
     /// What pgconvoy itself has to say goes out between two messages.
-    fn flush_notices(&mut self) {
+    pub(super) fn flush_notices(&mut self) {
         if self.mid_client.is_none() && !self.notices.is_empty() {
             let notices = core::mem::take(&mut self.notices);
             self.client.queue.push(notices.into());

@@ -597,11 +597,11 @@ impl Statements {
         }
     }
 
-    /// What a statement meant for prepared ones has come true.
-    pub(super) fn came_true(&mut self, naming: &Naming) {
+    /// What a statement meant for prepared ones has come true; it was for those `on` which such a statement runs.
+    pub(super) fn came_true(&mut self, naming: &Naming, on: Target) {
         match naming {
             Naming::Prepares(name) => {
-                let (on, summary) = (Target::MAIN, Summary::UNTOLD);
+                let summary = Summary::UNTOLD;
                 let prepared = Prepared { on, summary, naming: None, source: Vec::new(), told: None };
                 self.put(significant(name).into(), prepared);
             }
@@ -615,16 +615,16 @@ impl Statements {
         }
     }
 
-    /// The primary has run a statement of which nothing is known but the tag of its completion.
-    pub(super) fn told_of(&mut self, tag: &[u8]) {
+    /// The main backend has run a statement of which nothing is known but the tag of its completion.
+    pub(super) fn told_of(&mut self, tag: &[u8], on: Target) {
         match tag {
-            b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" => self.came_true(&Naming::DeallocatesAll),
+            b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" => self.came_true(&Naming::DeallocatesAll, on),
             // One of those that the primary knows: it is not brought back.
             b"DEALLOCATE\0" => {
                 for known in self.named.values_mut().filter(|known| known.on.has(super::MAIN)) {
                     self.kept_bytes -= known.source.len();
                     known.source = Vec::new();
-                    known.on = Target::MAIN;
+                    known.on = on;
                 }
             }
             _ => {}

@@ -421,6 +421,11 @@ impl FakePg {
         Err(format!("I08: row {key} is {found:?}, and its client was told that it is {value:?}"))
     }
 
+    /// All committed rows in the order of their keys.
+    pub fn rows(&self) -> impl Iterator<Item = (u32, &Bytes)> {
+        self.shared.storage.rows()
+    }
+
     /// The server process behind a connection.
     pub fn process_id(&self, conn: ConnId) -> Option<i32> {
         self.backends.get(&conn).map(|backend| backend.session.process_id)

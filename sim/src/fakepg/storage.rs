@@ -116,6 +116,11 @@ impl Storage {
         self.recovery = Recovery::Primary;
     }
 
+    /// All committed rows in the order of their keys.
+    pub fn rows(&self) -> impl Iterator<Item = (u32, &Bytes)> {
+        self.rows.iter().map(|(key, value)| (*key, value))
+    }
+
     /// The committed value of a row.
     pub fn get(&self, key: u32) -> Option<&Bytes> {
         self.rows.get(&key)

@@ -7,7 +7,7 @@ mod hosts;
 mod stream;
 
 use crate::fakepg::{FakePg, Recovery, Setup, Wal};
-use crate::plan::{Concern, Fault, Plan};
+use crate::plan::{Concern, Fault, Plan, Topology};
 use crate::world::{Failure, Outcome};
 use hosts::{Bench, ServerHost};
 use pgconvoy_core::rng::Rng;
@@ -29,7 +29,7 @@ const ROWS: u32 = 300;
 
 /// Runs a plan's clients and faults against the real program on the simulated network.
 pub fn run(plan: &Plan) -> Outcome {
-    let bench = Rc::new(RefCell::new(Bench::new()));
+    let bench = Rc::new(RefCell::new(Bench::new(plan.topology == Topology::Replicated)));
     let mut sim = turmoil::Builder::new()
         .simulation_duration(plan.duration + 2 * LIVENESS)
         .tick_duration(TICK)
@@ -42,10 +42,13 @@ pub fn run(plan: &Plan) -> Outcome {
     let wal = Wal::new();
     let servers: Vec<Rc<ServerHost>> = (0..plan.nodes)
         .map(|node| {
-            let recovery = if node == 0 { Recovery::Primary } else { Recovery::Standby { lag: plan.lag } };
+            let replicated = plan.topology == Topology::Replicated;
+            let recovery =
+                if node == 0 || replicated { Recovery::Primary } else { Recovery::Standby { lag: plan.lag } };
+            let wal = if replicated { Wal::new() } else { wal.clone() };
             let setup = Setup { authentication: plan.authentication, password: plan.password.clone(), recovery };
             let rng = plan.rng(Concern::Servers).fork(u64::from(node));
-            let pg = FakePg::new(&setup, wal.clone(), 10_000 * (1 + i32::from(node)), rng);
+            let pg = FakePg::new(&setup, wal, 10_000 * (1 + i32::from(node)), rng);
             ServerHost::new(pg, Rc::clone(&bench))
         })
         .collect();
@@ -56,8 +59,10 @@ pub fn run(plan: &Plan) -> Outcome {
     let proxy_plan = plan.clone();
     sim.host("proxy", move || hosts::proxy(proxy_plan.clone()));
     for slot in 0..plan.slots {
-        let (plan, bench, primary) = (plan.clone(), Rc::clone(&bench), Rc::clone(&servers[0]));
-        sim.client(format!("client{slot}"), hosts::client(slot, plan, bench, primary));
+        // The rows that clients write are looked for on the primary, or wherever they are replicated to.
+        let written = if plan.topology == Topology::Replicated { servers.len() } else { 1 };
+        let (plan, bench, written) = (plan.clone(), Rc::clone(&bench), servers[..written].to_vec());
+        sim.client(format!("client{slot}"), hosts::client(slot, plan, bench, written));
     }
     let ended = drive(&mut sim, plan, &servers, &bench);
     let mut bench = bench.borrow_mut();
@@ -153,7 +158,8 @@ fn strike(
 ) -> Vec<(Duration, u8, Then)> {
     let after = |us: u32| now + Duration::from_micros(u64::from(us));
     let at = Instant(now.as_nanos() as u64);
-    bench.borrow_mut().disrupted |= fault.disrupts();
+    // A server that stands still may be taken for dead by those who write to all.
+    bench.borrow_mut().disrupted |= fault.disrupts() || matches!(fault, Fault::Hold { .. } | Fault::HoldNode { .. });
     match fault {
         Fault::Hold { pick, for_us } => {
             let node = (pick as usize % servers.len()) as u8;

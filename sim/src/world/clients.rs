@@ -5,6 +5,7 @@ use super::net::{Arrival, Owner, PipeId, Side};
 use super::{Event, World};
 use crate::client::{CancelKey, Client, ClientEvent, Moment};
 use crate::plan::Topology;
+use crate::tag::Tag;
 use bytes::BytesMut;
 use pgconvoy_core::rng::Rng;
 use pgconvoy_core::time::{Duration, Instant};
@@ -63,7 +64,7 @@ impl World {
     fn entrance(&self) -> Owner {
         match self.plan.topology {
             Topology::Direct => Owner::Server(0),
-            Topology::Proxy => Owner::Front,
+            Topology::Proxy | Topology::Replicated => Owner::Front,
         }
     }
 
@@ -150,9 +151,7 @@ impl World {
                 ClientEvent::Mark(mark) => self.mark(mark),
                 ClientEvent::Wrote { key, value } => {
                     self.mark(Mark::RowChecked);
-                    if let Err(what) = self.servers[0].pg.check_row(key, value) {
-                        self.fail(what);
-                    }
+                    self.check_row(key, value);
                 }
             }
         }
@@ -161,6 +160,19 @@ impl World {
             return self.end_session(index);
         }
         self.schedule_client(index);
+    }
+
+    /// A client has been told what a row is now: where pgconvoy replicates, it is so on every server that counts.
+    fn check_row(&mut self, key: u32, value: Option<Tag>) {
+        for node in 0..self.servers.len() {
+            let counts = match self.plan.topology {
+                Topology::Replicated => self.proxy.counts(node as u8),
+                Topology::Direct | Topology::Proxy => node == 0,
+            };
+            if counts && let Err(what) = self.servers[node].pg.check_row(key, value) {
+                self.fail(format!("{what} (server {node})"));
+            }
+        }
     }
 
     fn schedule_client(&mut self, index: u32) {

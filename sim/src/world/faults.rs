@@ -4,7 +4,7 @@ use super::mark::Mark;
 use super::net::{Owner, Side};
 use super::{Event, World};
 use crate::fakepg::{Inject, Up};
-use crate::plan::Fault;
+use crate::plan::{Fault, Topology};
 use pgconvoy_core::time::Duration;
 
 impl World {
@@ -12,7 +12,10 @@ impl World {
         let fault = self.plan.faults[index as usize].fault;
         self.trace.note(self.now, [u64::from(index), u64::MAX]);
         self.trace.say(self.now, || format!("fault: {fault:?}"));
-        self.disrupted |= fault.disrupts();
+        // Where writes go to every server, one that stands still keeps sessions out.
+        let replicated = self.plan.topology == Topology::Replicated;
+        self.disrupted |=
+            fault.disrupts() || (replicated && matches!(fault, Fault::Hold { .. } | Fault::HoldNode { .. }));
         self.routes.disturbed();
         match fault {
             Fault::Cut { pick } => {

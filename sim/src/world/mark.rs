@@ -11,6 +11,11 @@ macro_rules! marks {
         }
 
         impl Mark {
+            /// Whether it can be reached where pgconvoy replicates only.
+            pub const fn is_of_replication(self) -> bool {
+                matches!(self, Self::CopyGivenUp | Self::LeftBehind)
+            }
+
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
         }
@@ -71,6 +76,8 @@ marks! {
     CancelOverdue "F17: a cancel request was not delivered in time",
     ViewChanged "the cluster's view changed",
     StandbyLags "F38: a standby was found to lag",
+    CopyGivenUp "a copy was given up on a server because another had refused it",
+    LeftBehind "F32: a server was detached because it had missed a commit",
     // What the plan does.
     Cut "F33: a connection was cut",
     Held "a connection was held",

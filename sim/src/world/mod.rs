@@ -145,10 +145,13 @@ impl World {
         let global = plan.wishes.on_write == OnWrite::AdaptiveGlobal;
         let server_rng = plan.rng(Concern::Servers);
         let server = |node: u8| {
-            let recovery = if node == 0 { Recovery::Primary } else { Recovery::Standby { lag: plan.lag } };
+            let replicated = plan.topology == Topology::Replicated;
+            let recovery =
+                if node == 0 || replicated { Recovery::Primary } else { Recovery::Standby { lag: plan.lag } };
+            let wal = if replicated { Wal::new() } else { wal.clone() };
             let setup = Setup { authentication: plan.authentication, password: plan.password.clone(), recovery };
             let first_process_id = 10_000 * (1 + i32::from(node));
-            Server::new(FakePg::new(&setup, wal.clone(), first_process_id, server_rng.fork(u64::from(node))))
+            Server::new(FakePg::new(&setup, wal, first_process_id, server_rng.fork(u64::from(node))))
         };
         let client_rng = plan.rng(Concern::Clients);
         let mut heap = Heap::default();
@@ -165,7 +168,7 @@ impl World {
             slots: (0..plan.slots).map(|slot| Slot::new(client_rng.fork(u64::from(slot)), plan.sessions)).collect(),
             servers: (0..plan.nodes).map(server).collect(),
             proxy: Proxy::new(&plan, Saboteur::new(mutant, plan.rng(Concern::Mutant))),
-            referee: Referee::new(plan.nodes == 1),
+            referee: Referee::new(plan.nodes == 1, plan.topology == Topology::Replicated),
             routes: Routes::default(),
             fresh: Freshness::new(global),
             trace: Trace::new(loud),
@@ -184,7 +187,7 @@ impl World {
 
     /// Lets everything happen, faults first and then a time in which everybody must come to an end.
     pub fn run(mut self) -> Outcome {
-        if self.plan.topology == Topology::Proxy {
+        if self.plan.topology != Topology::Direct {
             self.start_proxy();
         }
         while self.failure.is_none() && self.step() {}
@@ -234,6 +237,26 @@ impl World {
         }
         self.settle_proxy();
         true
+    }
+
+    /// Servers that pgconvoy replicates to have the same rows, but for those that do not count any more.
+    fn check_replicas(&self) -> Result<(), String> {
+        if self.plan.topology != Topology::Replicated {
+            return Ok(());
+        }
+        let counting = |node: &usize| self.proxy.counts(*node as u8);
+        let rows = |node: usize| self.servers[node].pg.rows();
+        let mut nodes = (0..self.servers.len()).filter(counting);
+        let Some(first) = nodes.next() else { return Ok(()) };
+        nodes.try_for_each(|node| match rows(first).zip(rows(node)).find(|(one, other)| one != other) {
+            Some((one, other)) => Err(format!("I11: server {first} has {one:?} where server {node} has {other:?}")),
+            None if rows(first).count() != rows(node).count() => Err(format!(
+                "I11: server {first} has {} rows, and server {node} {}",
+                rows(first).count(),
+                rows(node).count()
+            )),
+            None => Ok(()),
+        })
     }
 
     fn is_past_end(&self) -> bool {
@@ -302,6 +325,9 @@ impl World {
             return self.fail(format!("I20: {why} after everything was well for {LIVENESS:?}"));
         }
         if let Err(what) = self.proxy.left_over() {
+            return self.fail(what);
+        }
+        if let Err(what) = self.check_replicas() {
             return self.fail(what);
         }
         let kept = self.proxy.idle_links();

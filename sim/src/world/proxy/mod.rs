@@ -10,7 +10,7 @@ mod seats;
 use super::mark::Mark;
 use super::net::{PipeId, Side};
 use super::{Event, World};
-use crate::plan::{Concern, Plan};
+use crate::plan::{Concern, Plan, Topology};
 use errands::Errand;
 use mutant::{Mutant, Saboteur};
 use pgconvoy_core::auth::Secret;
@@ -20,7 +20,7 @@ use pgconvoy_core::cluster::{self, Cluster, ClusterEvent, Member};
 use pgconvoy_core::delay::DelayRules;
 use pgconvoy_core::gate::Gate;
 use pgconvoy_core::link::{Link, Login, Refused};
-use pgconvoy_core::node::{Mode, NodeId, View};
+use pgconvoy_core::node::{Health, Mode, NodeId, View};
 use pgconvoy_core::policy::FunctionList;
 use pgconvoy_core::pool::{LinkId, Pool, PoolEvent, PoolSettings, Ticket};
 use pgconvoy_core::rng::Rng;
@@ -121,7 +121,11 @@ impl Proxy {
             period: plan.check_period,
             delay: DelayRules { threshold_bytes: plan.delay_threshold, ..DelayRules::default() },
         };
-        let mode = if plan.nodes == 1 { Mode::Raw } else { Mode::Streaming };
+        let mode = match plan.topology {
+            Topology::Replicated => Mode::Native,
+            _ if plan.nodes == 1 => Mode::Raw,
+            _ => Mode::Streaming,
+        };
         let pool = PoolSettings { keep: true, life_time: plan.life_time, max_uses: plan.max_uses };
         let probe_login = Login {
             user: b"probe".to_vec(),
@@ -157,6 +161,11 @@ impl Proxy {
     /// True when nothing is under way.
     pub(super) fn is_quiet(&self) -> bool {
         self.seats.is_empty() && self.errands.values().all(Errand::is_idle) && self.mail.is_empty()
+    }
+
+    /// Whether a server is one of those that have everything.
+    pub(super) fn counts(&self, node: u8) -> bool {
+        self.cluster.view().node(NodeId(node)).is_some_and(|known| known.health != Health::Down)
     }
 
     /// Links that wait in the pool, and probes.

@@ -2,6 +2,7 @@
 //! not worth their name.
 
 use crate::frame;
+use crate::plan::Topology;
 use crate::world::fresh::FRESH;
 use crate::world::net::PipeId;
 use crate::world::routes::EXPLAINED;
@@ -51,17 +52,24 @@ pub enum Mutant {
     ExplainUnwritten,
     /// A choice comes from elsewhere than the seed.
     Unseeded,
+    /// A server that has missed a commit is kept.
+    KeepLeftBehind,
+    /// A commit reaches the main server alone, and is said to have reached the others.
+    CommitMainAlone,
 }
 
 /// What a server answers to a setting.
 pub(super) const SET_DONE: &[u8] = b"C\0\0\0\x08SET\0Z\0\0\0\x05I";
+/// The end of a block that pgconvoy has put round a statement, and another end of it.
+const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+const ROLLBACK: &[u8] = b"Q\0\0\0\x0dROLLBACK\0";
 
 /// Two columns of an explanation that says that something was written.
 const WRITTEN: &[u8] = b"\0\0\0\x06EITHER\0\0\0\x07written";
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::SkipWash,
         Self::KeepHalfSent,
         Self::ForwardKey,
@@ -80,7 +88,17 @@ impl Mutant {
         Self::ForgetWrites,
         Self::ExplainUnwritten,
         Self::Unseeded,
+        Self::KeepLeftBehind,
+        Self::CommitMainAlone,
     ];
+
+    /// Where it shows.
+    pub const fn topology(self) -> Topology {
+        match self {
+            Self::KeepLeftBehind | Self::CommitMainAlone => Topology::Replicated,
+            _ => Topology::Proxy,
+        }
+    }
 
     /// What the checker that it is planted for says of it, among other things.
     pub fn breaks(self) -> &'static str {
@@ -99,6 +117,8 @@ impl Mutant {
             Self::ForgetWrites => FRESH,
             Self::ExplainUnwritten => EXPLAINED,
             Self::Unseeded => "I24",
+            Self::KeepLeftBehind => "I11",
+            Self::CommitMainAlone => "F59",
         }
     }
 
@@ -155,12 +175,15 @@ impl Saboteur {
     }
 
     /// Bytes for a server.
-    pub(super) fn write_server(&mut self, bytes: &[u8], mut write: impl FnMut(&[u8])) {
+    pub(super) fn write_server(&mut self, node: u8, bytes: &[u8], mut write: impl FnMut(&[u8])) {
         if self.mutant.is_none() {
             return write(bytes);
         }
         if self.is(Mutant::DropRequest) && bytes.first() == Some(&b'Q') && self.rng.chance(1, 20) {
             return;
+        }
+        if self.is(Mutant::CommitMainAlone) && bytes == COMMIT && node > 0 {
+            return write(ROLLBACK);
         }
         write(bytes);
         if self.is(Mutant::DuplicateRequest) && bytes.first() == Some(&b'Q') && self.rng.chance(1, 20) {

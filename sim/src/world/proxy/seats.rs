@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use pgconvoy_core::catalog::Catalog;
 use pgconvoy_core::limits::{CANCEL_TIMEOUT_MS, READ_BYTES, WRITE_QUEUE_BYTES};
 use pgconvoy_core::link::Login;
-use pgconvoy_core::node::NodeId;
+use pgconvoy_core::node::{Health, NodeId, View};
 use pgconvoy_core::session::{Closed, Commons, Peer, Report, Secrets, Session, SessionEvent};
 use pgconvoy_core::sql::Verb;
 use pgconvoy_core::time::{Duration, Instant};
@@ -285,6 +285,20 @@ impl World {
         match report {
             Report::Role { node, standby } => self.proxy.cluster.handle_role(node, standby, self.now),
             Report::Unreachable { node } => self.proxy.cluster.handle_suspicion(node, self.now),
+            Report::Mismatch(mismatch, detached) => {
+                self.fail(format!("F59: servers that are alike did not answer alike: {}", mismatch.message()));
+                detached.iter().for_each(|node| self.proxy.cluster.handle_detach(node));
+            }
+            Report::Left(node) if self.proxy.saboteur.is(Mutant::KeepLeftBehind) => {
+                // Only the session itself hears that it is out.
+                let mut view = View::clone(self.proxy.cluster.view());
+                view.nodes.iter_mut().filter(|known| known.id == node).for_each(|known| known.health = Health::Down);
+                self.proxy.mail.push_back((id, Mail::View(Arc::new(view))));
+            }
+            Report::Left(node) => {
+                self.mark(Mark::LeftBehind);
+                self.proxy.cluster.handle_detach(node);
+            }
             Report::Claim { database } => {
                 self.proxy.pool.claim(&database, self.now);
                 self.pool_events();
@@ -374,7 +388,7 @@ impl World {
                     forgotten = true;
                     break;
                 }
-                self.proxy.saboteur.write_server(chunk, |bytes| {
+                self.proxy.saboteur.write_server(node.0, chunk, |bytes| {
                     self.net.write(*pipe, Side::Near, bytes, self.now, &mut self.heap);
                 });
                 queue.advance(room);

@@ -7,29 +7,29 @@
 //!
 //! Nothing is asked of fewer backends than all that the cluster counts: while a connection is lost and the cluster has not
 //! said what has become of its backend, nothing is sent and nothing is concluded.
+//!
+//! What is sent and in which order is here; `ballot` has what follows from the answers, `losses` what from lost connections.
+
+mod ballot;
+mod losses;
 
 use super::port::{Ask, Target};
-use super::settle::ABORT_BLOCK;
 use super::statements::Summary;
-use super::{MAIN, Report, Session, SessionEvent};
-use crate::fault::{Culprit, Fault};
+use super::{MAIN, Session};
+use crate::fault::Fault;
 use crate::limits::{ERROR_PREFIX_BYTES, LOGIN_ERROR_BYTES, ROUND_STATEMENT_BYTES, WRITE_QUEUE_BYTES};
-use crate::node::{NodeId, NodeSet};
-use crate::sql::{self, Hazards, Route};
-use crate::time::{Duration, Instant};
-use crate::vote::{self, Answer, Aspect, Mismatch, Tally, Verdict};
-use crate::wire::build::{self, Severity};
+use crate::node::NodeSet;
+use crate::sql::{self, Hazards, Route, Verb};
+use crate::time::Instant;
+use crate::vote::Tally;
+use crate::wire::build;
 use crate::wire::tag::{backend, frontend};
-use crate::wire::{HEADER_BYTES, Header, TransactionStatus};
+use crate::wire::{ErrorHead, HEADER_BYTES, Header, TransactionStatus};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
-
-/// How long the cluster may take to say what has become of a backend whose connection is lost.
-const PATIENCE: Duration = Duration::from_millis(3_000);
 
 /// Errors that one backend has for reasons of its own, though its data is the same: the transaction is aborted on all.
 const OWN_FAILURES: [&[u8; 5]; 4] = [b"40001", b"40P01", b"55P03", b"57014"];
@@ -104,6 +104,12 @@ struct Round {
     unwraps: bool,
     /// Something has been executed: only the end of the batch may join it.
     executes: bool,
+    /// It may ask for COPY data: what ends its batch comes after them.
+    may_copy: bool,
+    /// These were told to give a copy up because others refused it: what they say of that is no answer.
+    given_up: Target,
+    /// These have answered all before their connection was lost: nothing is missed there.
+    safe: NodeSet,
     /// What has succeeded anywhere cannot be taken back.
     final_: bool,
     /// The vote has been taken, or there is nothing to vote about.
@@ -141,6 +147,9 @@ impl Round {
             wrapped: false,
             unwraps: false,
             executes: false,
+            may_copy: false,
+            given_up: Target::NONE,
+            safe: NodeSet::EMPTY,
             final_: false,
             decided: false,
             deferred: VecDeque::new(),
@@ -184,16 +193,6 @@ impl Session {
     #[inline]
     pub(super) fn is_tallied(&self, position: usize) -> bool {
         self.round().is_some_and(|round| round.to.has(position))
-    }
-
-    /// True while a commit may have happened on some backends and not on others: nothing may end the session now.
-    pub(super) fn must_finish(&self) -> bool {
-        self.round().is_some_and(|round| round.final_ || round.unwraps)
-    }
-
-    /// Nothing may be asked while it is not known who counts.
-    pub(super) fn is_missing_some(&self) -> bool {
-        self.replicas.as_ref().is_some_and(|replicas| !replicas.missing.is_empty())
     }
 
     /// Whether a message of the client's has to wait for the round that is under way.
@@ -240,8 +239,8 @@ impl Session {
             self.ports.iter().enumerate().filter(|(_, port)| port.as_ref().is_some_and(|port| port.unsynced));
         let to = unsynced.fold(Target::NONE, |all, (position, _)| all.with(Target::only(position)));
         match self.round() {
-            Some(round) if round.executes => !idle && !self.skipping,
-            Some(round) => round.to == to && !self.skipping,
+            Some(round) if round.executes => !idle && !self.skipping && !round.may_copy && !round.wrapped,
+            Some(round) => round.to == to && !self.skipping && !(idle && self.wrote),
             None if !to.is_several() => true,
             None if !self.owes_nothing() => false,
             None => {
@@ -264,14 +263,16 @@ impl Session {
         }
     }
 
-    /// A statement runs in the round that is open.
-    pub(super) fn round_executes(&mut self, summary: &Summary, text: &[u8]) {
+    /// A statement runs in the round that is open. It may commit more than what it does itself.
+    pub(super) fn round_executes(&mut self, summary: &Summary, text: &[u8], commits: bool) {
         let idle = self.transaction_status() == TransactionStatus::Idle;
         let dialect = self.dialect();
         let Some(round) = self.round_mut() else { return };
         round.executes = true;
+        round.may_copy = summary.verb == Verb::Other && !summary.commits && !summary.begins;
         let controls = summary.hazards.contains(Hazards::CONTROLS_TRANSACTION);
-        round.final_ = summary.commits || (summary.writes && idle && (controls || sql::stands_alone(text, dialect)));
+        round.final_ =
+            commits || summary.commits || (summary.writes && idle && (controls || sql::stands_alone(text, dialect)));
         let end = text.len().min(ROUND_STATEMENT_BYTES);
         round.statement = String::from_utf8_lossy(&text[..end]).into_owned();
     }
@@ -279,11 +280,11 @@ impl Session {
     /// Puts a transaction block round the Query that follows, if the client has not begun one: what has succeeded on one
     /// backend can be taken back until all have succeeded (B8).
     #[must_use]
-    pub(super) fn wrap(&mut self, summary: &Summary, named: bool, text: Option<&[u8]>) -> Option<(Target, Bytes)> {
+    pub(super) fn wrap(&mut self, summary: &Summary, text: Option<&[u8]>) -> Option<(Target, Bytes)> {
         let idle = self.transaction_status() == TransactionStatus::Idle;
         let dialect = self.dialect();
         let controls = text.is_some() && summary.hazards.contains(Hazards::CONTROLS_TRANSACTION);
-        let settings = text.is_some() && summary.single && summary.stateful && !named;
+        let settings = summary.route == Route::Both || summary.begins || summary.commits;
         let alone = controls || settings || text.is_some_and(|text| sql::stands_alone(text, dialect));
         let batch = self.ports.iter().flatten().any(|port| port.unsynced);
         let round = self.round_mut()?;
@@ -364,10 +365,16 @@ impl Session {
         let whole = front.len() >= header.total;
         let compare = self.setup.replication.compare_rows;
         let Some(round) = self.round_mut() else { return };
-        if matches!(asked, Some(Ask::Wrap | Ask::Abort | Ask::Fail)) || round.decided {
+        let of_client =
+            !matches!(asked, Some(Ask::Wrap | Ask::Abort | Ask::Fail | Ask::Prepare | Ask::Probe | Ask::Question));
+        if !of_client || round.decided || round.given_up.has(position) {
             return;
         }
         let is_error = header.tag == backend::ERROR_RESPONSE;
+        if is_error && ErrorHead::parse(&front[HEADER_BYTES..]).is_fatal() {
+            // It is the last word of a connection, not an answer.
+            return;
+        }
         if is_error && position != MAIN && whole && round.error.is_none() {
             round.error = Some(Bytes::copy_from_slice(front));
         }
@@ -393,6 +400,10 @@ impl Session {
     /// were not the last word, and go on in front of it.
     pub(super) fn hold_back(&mut self, header: Header, front: &[u8]) -> bool {
         let Some(round) = self.round_mut() else { return false };
+        let aside = [backend::NOTICE_RESPONSE, backend::NOTIFICATION_RESPONSE, backend::PARAMETER_STATUS];
+        if aside.contains(&header.tag) {
+            return false;
+        }
         let concludes = match header.tag {
             backend::COMMAND_COMPLETE
             | backend::EMPTY_QUERY_RESPONSE
@@ -400,12 +411,16 @@ impl Session {
             | backend::FUNCTION_CALL_RESPONSE
             | backend::COPY_IN_RESPONSE
             | backend::READY_FOR_QUERY => front.len() >= header.total,
-            // The failure of a commit is not the last word on it.
-            backend::ERROR_RESPONSE => (round.final_ || round.unwraps) && front.len() >= header.total,
+            // The failure of a commit is not the last word on it; nor is that of a copy, while others may begin one.
+            backend::ERROR_RESPONSE => {
+                let copies = round.held.first() == Some(&backend::COPY_IN_RESPONSE);
+                (round.final_ || round.unwraps || copies) && front.len() >= header.total
+            }
             _ => false,
         };
-        let last_word = header.tag == backend::READY_FOR_QUERY;
-        if !last_word && !round.held.is_empty() {
+        let last_word = matches!(header.tag, backend::READY_FOR_QUERY | backend::ERROR_RESPONSE);
+        let waits_on = last_word && concludes;
+        if !waits_on && !round.held.is_empty() {
             let held = core::mem::take(&mut round.held);
             if !self.client.gone {
                 self.client.queue.push(held.into());
@@ -413,7 +428,7 @@ impl Session {
         }
         if concludes && let Some(round) = self.round_mut() {
             // The end of a block of pgconvoy's own is told in its place.
-            if !(last_word && round.wrapped) {
+            if !(header.tag == backend::READY_FOR_QUERY && round.wrapped) {
                 round.held.extend_from_slice(&front[..header.total]);
             }
         }
@@ -426,8 +441,9 @@ impl Session {
     }
 
     fn step_round(&mut self) -> bool {
-        let missing = self.is_missing_some();
         let Some(round) = self.round() else { return false };
+        let counted = self.replicas.iter().flat_map(|replicas| replicas.missing.iter());
+        let missing = counted.into_iter().any(|node| !round.safe.contains(node));
         let (to, first, stage) = (round.to, round.first, round.stage);
         let ports = |of: Target| of.positions().filter_map(|position| self.ports[position].as_deref());
         let settled = |of: Target| ports(of).all(|port| port.owed.is_empty());
@@ -437,9 +453,6 @@ impl Session {
                 if missing
                     || !(settled(first) || (copies && ports(first).all(|port| port.copy_in || port.owed.is_empty())))
                 {
-                    return false;
-                }
-                if !round.executes && first == to && ports(to).any(|port| port.unsynced) {
                     return false;
                 }
                 self.first_answered();
@@ -456,11 +469,7 @@ impl Session {
                         return true;
                     }
                     if ports(to).all(|port| port.copy_in || port.owed.is_empty()) {
-                        self.end(Some(Fault::new(
-                            Culprit::Backend,
-                            b"58000",
-                            "only some of the backends began to read the data",
-                        )));
+                        self.give_up_copy();
                     }
                     return false;
                 }
@@ -510,295 +519,30 @@ impl Session {
         self.abort_everywhere(later);
     }
 
+    /// Some read COPY data, and others have refused to. Whoever does what the main one did not will hear of that in its
+    /// own time, or now.
+    fn give_up_copy(&mut self) {
+        let mut fail = Vec::new();
+        build::message(&mut fail, frontend::COPY_FAIL, |out| build::cstr(out, b"another backend has refused it"));
+        let fail = Bytes::from(fail);
+        let mut copying = Target::NONE;
+        for (position, port) in self.ports.iter_mut().enumerate() {
+            if let Some(port) = port.as_mut().filter(|port| port.copy_in) {
+                port.copy_in = false;
+                port.queue.push(fail.clone());
+                copying = copying.with(Target::only(position));
+            }
+        }
+        if let Some(round) = self.round_mut().filter(|_| copying.has(MAIN)) {
+            round.given_up = copying;
+        }
+    }
+
     fn start_copying(&mut self) {
         let Some(round) = self.round_mut() else { return };
         round.stage = Stage::Copying;
         let held = core::mem::take(&mut round.held);
-        self.client.queue.push(held.into());
-    }
-
-    /// Everybody has answered.
-    fn take_vote(&mut self) -> bool {
-        let Some(round) = self.round() else { return false };
-        if round.decided {
-            self.conclude();
-            return true;
-        }
-        let node = |position: usize| self.ports[position].as_ref().map(|port| port.node);
-        let mut answers: Vec<Answer> =
-            round.tallies.iter().filter_map(|(position, tally)| Some((node(*position)?, *tally))).collect();
-        if round.executes && answers.iter().any(|(_, tally)| tally.is_empty()) {
-            answers.retain(|(_, tally)| !tally.is_empty());
-        }
-        if let [_, others @ ..] = &mut answers[..] {
-            others.sort_unstable_by_key(|(node, _)| *node);
-        }
-        let verdict = vote::judge(&answers, self.setup.replication.compare_rows);
-        match verdict {
-            Verdict::Unanimous => self.agreed(),
-            Verdict::Split { aspect, prevailing, majority } => {
-                let statement = round.statement.clone();
-                self.disagreed(Mismatch { aspect, statement, answers, prevailing, majority });
-            }
-        }
-        true
-    }
-
-    fn agreed(&mut self) {
-        let Some(round) = self.round_mut() else { return };
-        round.decided = true;
-        let failed = round.tallies.first().is_some_and(|(_, tally)| tally.error().is_some());
-        if round.wrapped { self.unwrap(!failed) } else { self.conclude() }
-    }
-
-    /// Ends the block that was put round a statement.
-    fn unwrap(&mut self, commit: bool) {
-        let in_block = self.transaction_status() != TransactionStatus::Idle;
-        let Some(round) = self.round_mut() else { return };
-        if !in_block {
-            // The text has ended it by itself.
-            return self.conclude();
-        }
-        let to = round.to;
-        let order = if commit { Order::MainLast } else { Order::Together };
-        let mut end = Round::new(to, order);
-        end.held = core::mem::take(&mut round.held);
-        end.fault = round.fault.take();
-        end.statement = core::mem::take(&mut round.statement);
-        (end.unwraps, end.executes, end.wrapped) = (true, true, true);
-        end.decided = !commit;
-        *round = end;
-        let mut text = Vec::new();
-        build::query(&mut text, if commit { "COMMIT" } else { "ROLLBACK" });
-        self.own(to, Ask::Unwrap);
-        self.send(to, &text.into());
-    }
-
-    fn disagreed(&mut self, mismatch: Mismatch) {
-        let rules = self.setup.replication;
-        let Some(round) = self.round_mut() else { return };
-        round.decided = true;
-        let irrevocable = round.final_ || round.unwraps;
-        let own = |tally: &Tally| tally.error().is_some_and(|sqlstate| OWN_FAILURES.contains(&&sqlstate));
-        let own_failure = mismatch.answers.iter().any(|(_, tally)| own(tally));
-        if own_failure && !irrevocable {
-            // One backend cannot do it now: none does it.
-            let error = round.error.clone();
-            return self.take_back(Err(error));
-        }
-        let stop = match mismatch.aspect {
-            Aspect::Affected => rules.stop_on_affected,
-            Aspect::Kind | Aspect::Rows => rules.stop_on_mismatch,
-        };
-        let outvoted = mismatch.outvoted();
-        let fault = mismatch_fault(&mismatch);
-        let (majority, aspect) = (mismatch.majority, mismatch.aspect);
-        let detaches = stop || irrevocable;
-        self.report(Report::Mismatch(Box::new(mismatch), if detaches { outvoted } else { NodeSet::EMPTY }));
-        if !detaches {
-            return match aspect {
-                // As in pgpool, the session ends; what it has done is rolled back by that.
-                Aspect::Kind => self.end(Some(fault)),
-                Aspect::Affected | Aspect::Rows => self.take_back(Ok(fault)),
-            };
-        }
-        let Some(replicas) = &mut self.replicas else { return };
-        outvoted.iter().for_each(|node| replicas.missing = replicas.missing.with(node));
-        if let Some(round) = &mut replicas.round {
-            round.stage = Stage::Detaching;
-            round.fault = (!majority).then(|| Box::new(fault));
-        }
-    }
-
-    /// Those that were outvoted are out for everybody.
-    fn detached(&mut self) {
-        let main = self.ports[MAIN].is_some();
-        let Some(round) = self.round_mut() else { return };
-        let fault = round.fault.take();
-        let irrevocable = round.final_ || round.unwraps;
-        match fault {
-            _ if !main => {}
-            Some(fault) if irrevocable => {
-                round.fault = Some(fault);
-                self.conclude();
-            }
-            Some(fault) => self.take_back(Ok(*fault)),
-            None => self.agreed(),
-        }
-    }
-
-    /// What has been done is undone everywhere, and the client hears why: in a backend's own words or in others.
-    fn take_back(&mut self, why: Result<Fault, Option<Bytes>>) {
-        let Some(round) = self.round_mut() else { return };
-        let main_failed = round.tallies.first().is_some_and(|(_, tally)| tally.error().is_some());
-        // The last word was one of success, unless the client has heard of an error already.
-        let ready: Vec<u8> = match round.held.iter().rposition(|byte| *byte == backend::READY_FOR_QUERY) {
-            Some(at) if round.held.len() - at == HEADER_BYTES + 1 => round.held.split_off(at),
-            _ => Vec::new(),
-        };
-        round.held.clear();
-        if !main_failed {
-            match why {
-                Ok(fault) => build::error(&mut round.held, Severity::Error, &fault),
-                Err(Some(error)) => round.held.extend_from_slice(&error),
-                Err(None) => {
-                    let fault = Fault::new(Culprit::Backend, b"40001", "a backend could not do what the others did");
-                    build::error(&mut round.held, Severity::Error, &fault);
-                }
-            }
-        }
-        round.held.extend_from_slice(&ready);
-        if round.wrapped {
-            return self.unwrap(false);
-        }
-        let to = round.to;
-        self.loud_error = true;
-        self.abort_everywhere(to);
-    }
-
-    /// Makes the transaction fail on these ports, and on the rest of the round by itself.
-    fn abort_everywhere(&mut self, to: Target) {
-        let mut aborted = Target::NONE;
-        for position in to.positions() {
-            let Some(port) = &mut self.ports[position] else { continue };
-            if port.link.status == TransactionStatus::InBlock || (port.unsynced && !port.failed) {
-                aborted = aborted.with(Target::only(position));
-                // A Query ends a batch, and a failed one fails what it did.
-                (port.unsynced, port.failed) = (false, false);
-            }
-        }
-        let in_batch = self.round().is_some_and(|round| round.executes) && !aborted.is_empty();
-        for position in aborted.positions() {
-            self.inject(position, ABORT_BLOCK);
-        }
-        self.skipping |= in_batch && self.round().is_some_and(|round| !ends_ready(&round.held));
-        if let Some(round) = self.round_mut() {
-            round.stage = Stage::Aborting;
-            round.decided = true;
-        }
-    }
-
-    /// The round is over: the client hears how it ended.
-    fn conclude(&mut self) {
-        let Some(replicas) = &mut self.replicas else { return };
-        let Some(mut round) = replicas.round.take() else { return };
-        let ending = replicas.ending.take();
-        let status = self.transaction_status();
-        if let Some(fault) = round.fault.take() {
-            // Only what cannot be taken back comes here with one.
-            let ready = ends_ready(&round.held);
-            round.held.clear();
-            build::error(&mut round.held, Severity::Error, &fault);
-            if ready {
-                build::ready_for_query(&mut round.held, status);
-            }
-        }
-        if round.wrapped {
-            build::ready_for_query(&mut round.held, status);
-        } else if ends_ready(&round.held)
-            && let Some(last) = round.held.last_mut()
-        {
-            // What has been aborted since the backend said so has failed.
-            *last = status.byte();
-        }
-        if !self.client.gone && !round.held.is_empty() {
-            self.client.queue.push(round.held.into());
-        }
-        if let Some(fault) = ending {
-            self.end(fault.map(|fault| *fault));
-        }
-    }
-
-    /// The session is to end, but a commit is under way: returns true if it ends afterwards.
-    pub(super) fn end_later(&mut self, fault: Option<&Fault>) -> bool {
-        if !self.must_finish() {
-            return false;
-        }
-        if let Some(replicas) = &mut self.replicas {
-            replicas.ending.get_or_insert_with(|| fault.cloned().map(Box::new));
-        }
-        true
-    }
-
-    /// The session is over.
-    pub(super) fn drop_round(&mut self) {
-        if let Some(replicas) = &mut self.replicas {
-            replicas.round = None;
-        }
-    }
-
-    /// A backend's connection is lost: until the cluster has said what has become of it, nothing goes on.
-    pub(super) fn replica_gone(&mut self, node: NodeId) {
-        if let Some(replicas) = &mut self.replicas {
-            replicas.missing = replicas.missing.with(node);
-        }
-    }
-
-    /// The main backend's connection is lost while a commit may have happened elsewhere: it cannot stay one of them.
-    pub(super) fn main_lost_in_commit(&mut self, node: NodeId) {
-        if self.must_finish() {
-            self.report(Report::Left(node));
-        }
-    }
-
-    /// Sets the time until which the cluster must have said who counts.
-    pub(super) fn watch_missing(&mut self, now: Instant) {
-        if let Some(replicas) = &mut self.replicas {
-            replicas.patience = match replicas.patience {
-                _ if replicas.missing.is_empty() => None,
-                None => Some(now.after(PATIENCE)),
-                some => some,
-            };
-        }
-    }
-
-    /// The cluster counts these backends no more.
-    pub(super) fn replicas_down(&mut self, down: impl Fn(NodeId) -> bool, now: Instant) {
-        self.linking_without(&down, now);
-        let mut gone = Vec::new();
-        for position in self.partner_positions() {
-            if let Some(node) = self.ports[position].as_ref().map(|port| port.node).filter(|node| down(*node)) {
-                self.ports[position] = None;
-                self.events.push_back(SessionEvent::Release { node });
-                self.partner_gone(position);
-                gone.push(position);
-            }
-        }
-        let Some(replicas) = &mut self.replicas else { return };
-        let still = replicas.missing.iter().filter(|node| !down(*node));
-        replicas.missing = still.collect();
-        if let Some(round) = &mut replicas.round {
-            let ports = &self.ports;
-            round.tallies.retain(|(position, _)| ports[*position].is_some());
-        }
-        if self.turn != MAIN && self.ports[self.turn].is_none() {
-            self.turn_over = true;
-        }
-        let main = self.ports[MAIN].as_ref().map(|port| port.node).filter(|node| down(*node));
-        if let Some(node) = main {
-            let fault = Fault::new(Culprit::Backend, b"57P01", format!("the main backend {node} was detached"))
-                .detail("What the transaction had done is rolled back, unless its COMMIT was under way.")
-                .hint("Connect again: another backend serves as the main one.");
-            self.drop_round();
-            self.end(Some(fault));
-        }
-    }
-
-    /// The cluster still counts a backend that this session has lost: the session cannot go on.
-    pub(super) fn patience_over(&mut self) {
-        let Some(replicas) = &mut self.replicas else { return };
-        replicas.patience = None;
-        let missing = replicas.missing;
-        if self.must_finish() {
-            missing.iter().for_each(|node| self.report(Report::Left(node)));
-            return;
-        }
-        let nodes: Vec<String> = missing.iter().map(|node| format!("{node}")).collect();
-        let message = format!("the connection to backend {} was lost", nodes.join(", "));
-        let fault = Fault::new(Culprit::Backend, b"08006", message)
-            .detail("The backend itself is well. What the transaction had done is rolled back on all backends.")
-            .hint("Connect again.");
-        self.end(Some(fault));
+        self.tell(&held);
     }
 }
 
@@ -814,12 +558,4 @@ pub(super) const fn needed_for_vote(header: Header) -> usize {
         backend::ERROR_RESPONSE => ERROR_PREFIX_BYTES,
         _ => HEADER_BYTES,
     }
-}
-
-fn ends_ready(held: &[u8]) -> bool {
-    held.len() > HEADER_BYTES && held[held.len() - HEADER_BYTES - 1] == backend::READY_FOR_QUERY
-}
-
-fn mismatch_fault(mismatch: &Mismatch) -> Fault {
-    Fault::new(Culprit::Backend, b"XX001", mismatch.message()).hint("check data consistency among db nodes")
 }
