@@ -76,6 +76,21 @@ fn temporary_tables_are_read_on_the_primary_and_the_rest_goes_on() {
     proxy.assert_healthy();
 }
 
+/// `pg_settings` has a rule for its updates, which changes settings: whoever reads it has changed none.
+#[test]
+fn what_runs_at_a_write_is_nothing_to_who_reads() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut session = session(&proxy);
+    // The second time, what the first has asked about is known.
+    for round in 1..=2 {
+        session.rows("SELECT count(*) FROM pg_settings");
+        session.rows(&format!("SELECT a FROM t /*read {round}*/"));
+        assert_eq!(nodes_of(&testbed, &format!("/*read {round}*/")), STANDBY);
+    }
+    proxy.assert_healthy();
+}
+
 #[test]
 fn a_route_is_explained_as_it_is_taken() {
     let testbed = servers();

@@ -317,6 +317,17 @@ macro_rules! relation_source {
     };
 }
 
+/// What runs when the relation `k` is read: the rules for writing it do not, such as that of `pg_settings`.
+macro_rules! read_source {
+    () => {
+        "pg_catalog.concat_ws('; ',
+            (SELECT pg_catalog.string_agg(pg_catalog.pg_get_expr(s.polqual, s.polrelid), '; ')
+                FROM pg_catalog.pg_policy s WHERE s.polrelid = k.oid),
+            (SELECT pg_catalog.string_agg(pg_catalog.pg_get_ruledef(w.oid), '; ')
+                FROM pg_catalog.pg_rewrite w WHERE w.ev_class = k.oid AND w.ev_type = '1')) "
+    };
+}
+
 /// An aggregate is as volatile as what it calls. One that opens a cursor belongs to where that is fetched from.
 ///
 /// A volatile function `sets` what its session goes by if it may change settings.
@@ -352,8 +363,8 @@ const WRITTEN: &str = concat!(
 const READ: &str = concat!(
     "SELECT DISTINCT pg_catalog.concat_ws(pg_catalog.chr(31), 'u', q.at) AS line
         FROM (VALUES @) q(at, name) JOIN pg_catalog.pg_class k ON k.relname = q.name::pg_catalog.name
-        WHERE (k.relkind = 'v' OR k.relkind IN ('r', 'p') AND k.relrowsecurity) AND ",
-    reaches_setting!("SELECT 'r', k.oid, ", relation_source!())
+        WHERE k.oid >= 16384 AND (k.relkind = 'v' OR k.relkind IN ('r', 'p') AND k.relrowsecurity) AND ",
+    reaches_setting!("SELECT 'q', k.oid, ", read_source!())
 );
 
 /// What may be written when a relation is found changed: whatever a view reads and whatever inherits from it, and of each of
