@@ -257,6 +257,36 @@ fn a_backend_that_changes_other_rows_is_outvoted() {
     }
 }
 
+/// A lone write that fails only when it is committed, in both protocols: nobody hears of success.
+#[test]
+fn a_commit_that_fails_everywhere_is_a_failure() {
+    let servers = Servers::start(2);
+    let proxy = servers.proxy().start();
+    let mut client = Connection::login(proxy.address(), &Login::new("postgres", "postgres")).unwrap();
+    client.query("CREATE TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)").unwrap();
+    client.query("INSERT INTO t VALUES (1)").unwrap();
+    let refused = client.query("INSERT INTO t VALUES (1)").unwrap();
+    assert_eq!(kinds(&refused), "EZ");
+    assert!(error(&refused).starts_with("23505"), "{}", error(&refused));
+    assert_eq!(refused.last().unwrap().transaction_status(), b'I');
+    client
+        .send_all(&[
+            Frontend::parse("", "INSERT INTO t VALUES (1)"),
+            Frontend::bind("", ""),
+            Frontend::execute(""),
+            Frontend::Sync,
+        ])
+        .unwrap();
+    let refused = client.read_to_ready().unwrap();
+    assert!(error(&refused).starts_with("23505"), "{refused:?}");
+    client.query("BEGIN").unwrap();
+    client.query("INSERT INTO t VALUES (1)").unwrap();
+    let refused = client.query("COMMIT").unwrap();
+    assert_eq!(kinds(&refused), "EZ");
+    assert_eq!(client.value("SELECT count(*) FROM t"), "1");
+    servers.assert_alike();
+}
+
 /// F52: two servers that disagree. Nobody hears of success.
 #[test]
 fn a_tie_is_no_success() {

@@ -46,6 +46,10 @@ impl Session {
         let Some(round) = self.round_mut() else { return };
         round.decided = true;
         let failed = round.tallies.first().is_some_and(|(_, tally)| tally.error().is_some());
+        if round.unwraps && failed {
+            // What the statement said of its success is not true: its commit has failed everywhere.
+            round.held = round.error.take().map_or_else(Vec::new, |error| error.to_vec());
+        }
         if round.wrapped { self.unwrap(!failed) } else { self.conclude() }
     }
 
@@ -200,7 +204,8 @@ impl Session {
             // What has been aborted since the backend said so has failed.
             *last = status.byte();
         }
-        if !self.client.gone {
+        // Without the main backend, nobody can say that it is one of those that have committed.
+        if !self.client.gone && self.ports[MAIN].is_some() {
             self.tell(&round.held);
         }
         if let Some(fault) = ending {

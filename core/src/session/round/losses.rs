@@ -94,11 +94,16 @@ impl Session {
             self.turn_over = true;
         }
         let main = self.ports[MAIN].as_ref().map(|port| port.node).filter(|node| down(*node));
-        if let Some(node) = main {
+        if let Some(node) = main
+            && self.must_finish()
+        {
+            // The others come to the end of their commit without it.
+            self.node_gone(MAIN, &Closed::Broken("It was detached.".into()));
+            self.events.push_back(SessionEvent::Release { node });
+        } else if let Some(node) = main {
             let fault = Fault::new(Culprit::Backend, b"57P01", format!("the main backend {node} was detached"))
-                .detail("What the transaction had done is rolled back, unless its COMMIT was under way.")
+                .detail("What the transaction had done is rolled back.")
                 .hint("Connect again: another backend serves as the main one.");
-            self.drop_round();
             self.end(Some(fault));
         }
     }

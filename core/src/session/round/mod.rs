@@ -375,7 +375,8 @@ impl Session {
             // It is the last word of a connection, not an answer.
             return;
         }
-        if is_error && position != MAIN && whole && round.error.is_none() {
+        // Of the end of pgconvoy's own block, the client sees no backend's answer.
+        if is_error && (position != MAIN || round.unwraps) && whole && round.error.is_none() {
             round.error = Some(Bytes::copy_from_slice(front));
         }
         let Some(tally) = round.tally(position) else { return };
