@@ -19,9 +19,13 @@ fn transactions(criterion: &mut Criterion<ThreadTime>) {
     for (name, exchange) in
         [("simple", Exchange::simple()), ("extended", Exchange::extended()), ("prepared", Exchange::prepared())]
     {
-        let mut stage = Stage::logged_in(false);
-        Exchange::preparation().play(&mut stage);
-        group.bench_function(format!("select {name}"), |bencher| bencher.iter(|| exchange.play(&mut stage)));
+        for (nodes, with_standby) in [("one node", false), ("two nodes", true)] {
+            let mut stage = Stage::logged_in(with_standby);
+            Exchange::preparation().play(&mut stage);
+            group.bench_function(format!("select {name}, {nodes}"), |bencher| {
+                bencher.iter(|| exchange.play(&mut stage));
+            });
+        }
     }
     group.finish();
 }

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgconvoy_core::rng::Rng;
-use pgconvoy_io::testbed::{Options, Testbed};
+use pgconvoy_io::testbed::{Node, Options, Testbed};
 use pgconvoy_statements::{Generator, READER, SCHEMA, Statement};
 use support::environment::{long_run, number_from, seed_of_now};
 use support::postgres::{start, superuser, superuser_login};
@@ -27,6 +27,23 @@ const SCRIPTS: usize = 40;
 const PIPELINED: usize = 16;
 /// Sessions at a time.
 const SESSIONS: usize = 4;
+/// A table that has grown beyond this is cut down to its first rows: or whole-schema functions would take minutes.
+const TRIM: &str = "DO $$
+    DECLARE grown record;
+    BEGIN
+        SET LOCAL lock_timeout = '200ms';
+        FOR grown IN
+            SELECT quote_ident(nspname) || '.' || quote_ident(relname) AS name
+            FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+            WHERE relkind = 'r' AND relpersistence = 'p' AND nspname NOT LIKE 'pg\\_%' AND pg_relation_size(c.oid) > 500000
+        LOOP
+            EXECUTE 'CREATE TEMP TABLE first_rows ON COMMIT DROP AS SELECT * FROM ' || grown.name || ' LIMIT 50';
+            EXECUTE 'TRUNCATE ' || grown.name;
+            EXECUTE 'INSERT INTO ' || grown.name || ' SELECT * FROM first_rows';
+            DROP TABLE first_rows;
+        END LOOP;
+    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN NULL;
+    END $$";
 /// Questions asked to make a failure short.
 const QUESTIONS: usize = 400;
 
@@ -152,7 +169,7 @@ fn what_a_standby_gets_only_reads() {
                         at @ 0..4 => TRAPS[at as usize].0,
                         _ => "postgres",
                     };
-                    generated_session(&proxy, database, seed, &results);
+                    generated_session(&testbed, &proxy, database, seed, &results);
                 }
             });
         }
@@ -215,7 +232,7 @@ fn servers() -> (Testbed, Proxy) {
 }
 
 /// One session from its first statement to its last.
-fn generated_session(proxy: &Proxy, database: &str, seed: u64, results: &Results) {
+fn generated_session(testbed: &Testbed, proxy: &Proxy, database: &str, seed: u64, results: &Results) {
     let mut rng = Rng::new(seed);
     let (session, standard_strings) = Session::draw(database, &mut rng);
     let mut connection = session.open(proxy);
@@ -235,8 +252,9 @@ fn generated_session(proxy: &Proxy, database: &str, seed: u64, results: &Results
             .collect();
         connection.send_all(&messages).expect("a write");
         for statement in batch {
-            let answer =
-                connection.read_to_ready().unwrap_or_else(|error| panic!("seed {seed}: {error}: {}", statement.text()));
+            let answer = connection.read_to_ready().unwrap_or_else(|error| {
+                panic!("seed {seed}: {error}: {}\n{}", statement.text(), running(testbed))
+            });
             let state = state(&answer);
             if std::env::var_os("PGCONVOY_SHOW_ERRORS").is_some() && !state.is_empty() {
                 let error = answer.iter().find(|message| message.kind == b'E').map(Message::line);
@@ -246,6 +264,25 @@ fn generated_session(proxy: &Proxy, database: &str, seed: u64, results: &Results
         }
     }
     connection.leave().expect("a close");
+    let mut login = superuser_login();
+    login.database = database.into();
+    let primary = support::postgres::address(testbed.node(0));
+    Connection::login(primary, &login).expect("a login").rows(TRIM);
+}
+
+/// What the servers run, and since when: a statement without an answer is slow there, or lost on the way.
+fn running(testbed: &Testbed) -> String {
+    let ask = |node: &Node| {
+        let address = support::postgres::address(node);
+        let mut connection = Connection::login(address, &superuser_login()).expect("a login");
+        let rows = connection.rows(
+            "SELECT state, clock_timestamp() - query_start, wait_event_type, wait_event, left(query, 200) \
+             FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+        );
+        let lines = rows.iter().map(|row| format!("  {row:?}\n"));
+        format!("node {}:\n{}", node.port(), lines.collect::<String>())
+    };
+    testbed.nodes().iter().map(ask).collect()
 }
 
 /// The SQLSTATE of an answer's first error; empty without one.
