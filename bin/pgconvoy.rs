@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod pgpool;
 mod route;
+mod verify;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,13 @@ enum Command {
         file: ConfigFile,
         /// The statement
         sql: String,
+    },
+    /// Compare the data of the servers, also while clients write
+    Verify {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: verify::Arguments,
     },
     /// Stop a running server, and wait until it has ended
     Stop {
@@ -141,6 +149,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Route { file, sql } => route::main(&file.path, &sql),
+        Command::Verify { file, arguments } => verify::main(&file.path, &arguments),
         Command::Stop { file, mode } => exit_code(control::stop(&file.path, mode.into())),
         Command::Reload { file } => exit_code(control::reload(&file.path)),
     }

@@ -252,9 +252,9 @@ fn generated_session(testbed: &Testbed, proxy: &Proxy, database: &str, seed: u64
             .collect();
         connection.send_all(&messages).expect("a write");
         for statement in batch {
-            let answer = connection.read_to_ready().unwrap_or_else(|error| {
-                panic!("seed {seed}: {error}: {}\n{}", statement.text(), running(testbed))
-            });
+            let answer = connection
+                .read_to_ready()
+                .unwrap_or_else(|error| panic!("seed {seed}: {error}: {}\n{}", statement.text(), running(testbed)));
             let state = state(&answer);
             if std::env::var_os("PGCONVOY_SHOW_ERRORS").is_some() && !state.is_empty() {
                 let error = answer.iter().find(|message| message.kind == b'E').map(Message::line);

@@ -7,6 +7,7 @@
 mod support;
 
 mod servers;
+mod verify;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
