@@ -23,6 +23,13 @@ fn kinds(messages: &[Message]) -> String {
     messages.iter().map(|message| message.kind as char).collect()
 }
 
+/// What `SHOW pool_mismatches` says: difference, backend, answer, decision and statement of each row.
+fn mismatches(client: &mut Connection) -> Vec<[String; 5]> {
+    let rows = client.rows("SHOW pool_mismatches");
+    let field = |row: &[Option<String>], at: usize| row[at].clone().expect("a value");
+    rows.iter().map(|row| [5, 6, 7, 8, 9].map(|at| field(row, at))).collect()
+}
+
 fn error(messages: &[Message]) -> String {
     let error = messages.iter().find(|message| message.kind == b'E').expect("an error");
     format!("{} {}", error.sqlstate(), error.field(b'M').unwrap_or_default())
@@ -224,6 +231,13 @@ fn a_backend_that_lacks_a_table_is_outvoted() {
         let status: Vec<_> = other.rows("SHOW pool_nodes").into_iter().map(|row| row[3].clone().unwrap()).collect();
         let expected = |node: usize| if stop && node == lacking { "down" } else { "up" };
         assert_eq!(status, [expected(0), expected(1), expected(2)], "{lacking} {stop}");
+        let minority = if stop { "detached" } else { "taken back" };
+        let record = |node: usize| {
+            let (answer, decision) =
+                if node == lacking { ("E: 42P01", minority) } else { ("C 1 rows", "prevails by majority") };
+            ["kind", &node.to_string(), answer, decision, "INSERT INTO t VALUES (1)"].map(str::to_owned)
+        };
+        assert_eq!(mismatches(&mut other), [0, 1, 2].map(record), "{lacking} {stop}");
         match (stop, lacking) {
             // The others go on as if it had never been there.
             (true, 2) => assert_eq!(kinds(&answer.unwrap()), "CZ"),
@@ -252,6 +266,13 @@ fn a_backend_that_changes_other_rows_is_outvoted() {
         assert_eq!(kinds(&updated), answer);
         let status: Vec<_> = client.rows("SHOW pool_nodes").into_iter().map(|row| row[3].clone().unwrap()).collect();
         assert_eq!(status, ["up", if stop { "down" } else { "up" }, "up"]);
+        let minority = if stop { "detached" } else { "taken back" };
+        let record = |node: &str, answer: &str, decision: &str| {
+            ["affected_rows", node, answer, decision, "UPDATE t SET b = 1"].map(str::to_owned)
+        };
+        let others = ["0", "2"].map(|node| record(node, "C 10 rows", "prevails by majority"));
+        let [first, last] = others;
+        assert_eq!(mismatches(&mut client), [first, record("1", "C 7 rows", minority), last]);
         let changed = if stop { "10" } else { "0" };
         assert_eq!(servers.direct(0, "postgres").value("SELECT sum(b) FROM t"), changed);
         assert_eq!(servers.direct(1, "postgres").value("SELECT sum(b) FROM t"), "0", "the evidence is left as it was");
@@ -303,6 +324,14 @@ fn a_tie_is_no_success() {
     assert_eq!(client.value("SELECT sum(b) FROM t"), "0");
     let status: Vec<_> = client.rows("SHOW pool_nodes").into_iter().map(|row| row[3].clone().unwrap()).collect();
     assert_eq!(status, ["up", "down"], "as in pgpool, the main one serves on");
+    let decisions: Vec<_> =
+        mismatches(&mut client).into_iter().map(|[_, node, _, decision, _]| (node, decision)).collect();
+    let expected = [("0", "prevails as the main node's"), ("1", "detached")];
+    assert_eq!(decisions, expected.map(|(node, decision)| (node.to_owned(), decision.to_owned())));
+    // Statements of others are a superuser's to read.
+    client.rows("CREATE ROLE other LOGIN");
+    let mut other = Connection::login(proxy.address(), &Login::new("other", "postgres")).unwrap();
+    assert_eq!(mismatches(&mut other)[0][4], "<insufficient privilege>");
 }
 
 /// F58: one backend alone cannot do it.

@@ -124,6 +124,18 @@ pub fn columns(kind: PoolReport) -> &'static [&'static str] {
         PoolReport::Decisions => {
             &["time", "session", "database", "username", "node_id", "class", "rule", "reason", "statement"]
         }
+        PoolReport::Mismatches => &[
+            "mismatch",
+            "time",
+            "session",
+            "database",
+            "username",
+            "difference",
+            "node_id",
+            "answer",
+            "decision",
+            "statement",
+        ],
         PoolReport::Version => &["pool_version"],
         PoolReport::Cache => &[
             "num_cache_hits",

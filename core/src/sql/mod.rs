@@ -285,6 +285,8 @@ pub enum PoolReport {
     BackendStats,
     /// `SHOW pool_decisions`.
     Decisions,
+    /// `SHOW pool_mismatches`.
+    Mismatches,
 }
 
 /// Where a statement may go, and whether it may write.

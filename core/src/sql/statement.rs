@@ -199,7 +199,7 @@ fn show<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {
 /// A client that asks these looks for a server that it can write to.
 pub(super) const TELL_ROLE: [&str; 2] = ["transaction_read_only", "in_hot_standby"];
 
-const POOL_REPORTS: [(&str, PoolReport); 9] = [
+const POOL_REPORTS: [(&str, PoolReport); 10] = [
     ("pool_nodes", PoolReport::Nodes),
     ("pool_status", PoolReport::Status),
     ("pool_processes", PoolReport::Processes),
@@ -209,6 +209,7 @@ const POOL_REPORTS: [(&str, PoolReport); 9] = [
     ("pool_health_check_stats", PoolReport::HealthCheckStats),
     ("pool_backend_stats", PoolReport::BackendStats),
     ("pool_decisions", PoolReport::Decisions),
+    ("pool_mismatches", PoolReport::Mismatches),
 ];
 
 fn pgpool_command<'a>(cursor: &mut Cursor<'a>) -> Option<Read<'a>> {

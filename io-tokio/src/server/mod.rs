@@ -10,6 +10,7 @@ mod journal;
 mod line;
 mod links;
 mod mailbox;
+mod mismatches;
 pub mod settings;
 mod shared;
 mod show;

@@ -1,6 +1,7 @@
 //! What all workers share: the gate, the cancel keys, the right to open links, counters. None of it is touched per
 //! message.
 
+use super::mismatches::Mismatches;
 use super::settings::Settings;
 use bytes::Bytes;
 use pgconvoy_core::fault::Fault;
@@ -132,6 +133,7 @@ pub(super) struct Shared<P> {
     changes: Mutex<BTreeMap<NodeId, SystemTime>>,
     /// Users of whom the log says that they have no password, since the configuration was read last.
     without_password: Mutex<BTreeSet<Vec<u8>>>,
+    mismatches: Mutex<Mismatches>,
     /// When the server started, on the wall clock.
     pub started: SystemTime,
 }
@@ -158,6 +160,7 @@ impl<P> Shared<P> {
             next_session: AtomicU64::new(1),
             changes: Mutex::default(),
             without_password: Mutex::default(),
+            mismatches: Mutex::default(),
             started: SystemTime::now(),
             settings: Mutex::new(Arc::new(settings)),
         })
@@ -338,6 +341,11 @@ impl<P> Shared<P> {
     pub(super) fn first_without_password(&self, user: &[u8]) -> bool {
         let mut known = lock(&self.without_password);
         known.len() < NAMED_USERS && known.insert(user.to_vec())
+    }
+
+    /// The last votes that were not unanimous.
+    pub(super) fn mismatches(&self) -> MutexGuard<'_, Mismatches> {
+        lock(&self.mismatches)
     }
 
     /// When each node's state changed last, on the wall clock.

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 pub const PGPOOL_VERSION: &str = "4.3.5";
 
 /// Instead of a statement that is none of the asker's business; PostgreSQL's words in `pg_stat_activity`.
-const HIDDEN: &str = "<insufficient privilege>";
+pub(super) const HIDDEN: &str = "<insufficient privilege>";
 
 type Rows = Vec<Vec<String>>;
 
@@ -35,6 +35,11 @@ impl Asker {
         let mut roles = session.links().map(|link| link.parameters.get(b"is_superuser"));
         Self { balance: session.balance_node(), user, superuser: roles.any(|is| is == Some(b"on")) }
     }
+
+    /// Whether a statement of this role is to be shown.
+    pub(super) fn may_read(&self, of: &[u8]) -> bool {
+        self.superuser || self.user == of
+    }
 }
 
 /// The rows of a table.
@@ -47,6 +52,7 @@ pub(super) async fn rows<P>(kind: PoolReport, shared: &Shared<P>, view: &View, a
         PoolReport::Pools => pools(shared).await,
         PoolReport::BackendStats => backend_stats(shared, view),
         PoolReport::Decisions => all_decisions(shared, asker).await,
+        PoolReport::Mismatches => shared.mismatches().rows(asker),
         // The session answers it itself.
         PoolReport::Route => Vec::new(),
         // What these count does not exist yet: the query cache, health checks.
@@ -80,7 +86,7 @@ async fn all_decisions<P>(shared: &Shared<P>, asker: &Asker) -> Rows {
     }
     all.sort_by_key(|decision| decision.at);
     let visible = |DecisionInfo { user, mut row, .. }: DecisionInfo| {
-        if user != asker.user && !asker.superuser {
+        if !asker.may_read(&user) {
             row.pop();
             row.push(HIDDEN.to_owned());
         }

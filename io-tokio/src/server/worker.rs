@@ -480,6 +480,7 @@ impl<E: Env> Worker<E> {
             Report::Unreachable { node } => self.tell_control(News::Suspicion(node)),
             Report::Mismatch(mismatch, detached) => {
                 self.with_own_values(id, |own| super::journal::mismatch(session, own, &mismatch, detached));
+                self.shared.mismatches().note(id, session.login(), &mismatch, detached);
                 detached.iter().for_each(|node| self.tell_control(News::Detach(node)));
             }
             Report::Left(node) => self.tell_control(News::Detach(node)),
