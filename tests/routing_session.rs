@@ -47,6 +47,25 @@ fn a_write_keeps_reads_on_the_primary_as_configured() {
     }
 }
 
+/// In a transaction names cannot be looked up, and behind each of them something may write.
+#[test]
+fn what_a_transaction_may_have_written_it_reads() {
+    let testbed = servers();
+    superuser(&testbed).query("CREATE VIEW writing AS SELECT writer()").expect("an answer");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut session = session(&proxy);
+    assert_eq!(session.value("SELECT count(*) FROM plain /*known*/"), "0");
+    assert_eq!(nodes_of(&testbed, "/*known*/"), STANDBY);
+    for (text, expected) in [("/*c*/ SELECT * FROM writing", "1"), ("SELECT * FROM writing", "2")] {
+        session.query("BEGIN").expect("an answer");
+        session.rows(text);
+        assert_eq!(session.value("SELECT count(*) FROM plain"), expected, "{text}");
+        session.query("COMMIT").expect("an answer");
+    }
+    proxy.assert_healthy();
+}
+
 #[test]
 fn temporary_tables_are_read_on_the_primary_and_the_rest_goes_on() {
     let testbed = servers();

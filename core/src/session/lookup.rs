@@ -11,6 +11,7 @@ use crate::catalog::{Judgement, Question, Subject};
 use crate::fault::{Culprit, Fault};
 use crate::limits::{ANSWER_BYTES, CALLED_NAMES, CATALOG_ROUNDS};
 use crate::policy::CheckTemporary;
+use crate::route::Rule;
 use crate::sql::{self, Hazards, Name, Reason, Route, UseKind, Uses};
 use crate::wire::tag::frontend;
 use crate::wire::{HEADER_BYTES, Header, TransactionStatus, build};
@@ -238,15 +239,28 @@ impl Session {
 
     /// Finds out where a statement may go whose names decide it. True when an answer must come first.
     pub(super) fn look_up(&mut self, text: &[u8], uses: &Uses, summary: &mut Summary) -> bool {
-        if summary.begins && summary.route == Route::Both {
-            return self.ask_before_transaction();
+        let minds_settings = summary.open || summary.route == Route::Either;
+        let waits = if summary.begins && summary.route == Route::Both {
+            self.ask_before_transaction()
+        } else {
+            (self.is_unsure_of_settings() && minds_settings && self.ask_of_settings())
+                || self.look_up_names(text, uses, summary)
+        };
+        if !waits {
+            self.inquiry.rounds = 0;
         }
-        if self.is_unsure_of_settings() && (summary.open || summary.route == Route::Either) && self.ask_of_settings() {
-            return true;
+        waits
+    }
+
+    fn look_up_names(&mut self, text: &[u8], uses: &Uses, summary: &mut Summary) -> bool {
+        if !summary.open || !self.has_partners() {
+            return false;
         }
         let read = Summary { route: Route::Either, writes: false, ..*summary };
         let decided = self.choose(&read).has(MAIN) && !self.is_replicated();
-        if !summary.open || !self.has_partners() || decided {
+        // A comment in front keeps this statement on the primary, and those behind it only if it writes.
+        let only_this = decided && self.decide(&read).rule == Rule::Comment;
+        if decided && !only_this {
             return false;
         }
         let Some(login) = &self.login else { return false };
@@ -257,9 +271,14 @@ impl Session {
         let path = self.inquiry.path.as_ref().filter(|(age, _)| *age == catalog.age()).map(|(_, path)| &path[..]);
         let subject = Subject { database: &login.database, text, uses, check_unlogged, path, functions };
         let mut judgement = catalog.judge(&subject, self.idle_since, &mut question);
+        if only_this {
+            summary.writes = !matches!(judgement, Judgement::Anywhere | Judgement::Primary(_, false));
+            return false;
+        }
+        let harmless = judgement == Judgement::Anywhere;
         let written = self.kin_written(&catalog, &subject, &mut question);
         if !question.kin.is_empty() && judgement == Judgement::Anywhere && catalog.is_silent(self.idle_since) {
-            judgement = Judgement::Primary(Reason::NotLookedUp, summary.writes);
+            judgement = Judgement::Primary(Reason::NotLookedUp, false);
         }
         drop(catalog);
         question.own_temporaries = self.inquiry.unsure && !question.own_path;
@@ -288,10 +307,12 @@ impl Session {
                     return true;
                 }
             }
+            // What may be behind a name that is not known may write, and that is to be read behind it.
+            let writes = !harmless || question.own_temporaries;
             if self.inquiry.rounds < CATALOG_ROUNDS {
                 self.inquiry.later = Some(Box::new(question));
             }
-            judgement = Judgement::Primary(Reason::NotLookedUp, summary.writes);
+            judgement = Judgement::Primary(Reason::NotLookedUp, writes);
             summary.judged(judgement, UNJUDGED);
         } else if let (Some(reason), Judgement::Anywhere) = (written, judgement) {
             // So far: it is judged again when it runs again.
@@ -300,7 +321,6 @@ impl Session {
             let knowledge = self.knowledge();
             summary.judged(judgement, knowledge);
         }
-        self.inquiry.rounds = 0;
         false
     }
 
@@ -323,7 +343,7 @@ impl Session {
     /// begin it cannot, and its reads would all be for the primary.
     fn ask_before_transaction(&mut self) -> bool {
         let idle = self.is_quiet() && self.transaction_status() == TransactionStatus::Idle;
-        let asked = core::mem::take(&mut self.inquiry.rounds) > 0;
+        let asked = self.inquiry.rounds > 0;
         if !self.inquiry.unsure || !self.has_partners() || asked || !idle || self.is_in_batch() {
             return false;
         }

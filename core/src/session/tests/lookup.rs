@@ -76,6 +76,21 @@ fn within_a_transaction_it_is_asked_afterwards() {
     assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()));
 }
 
+/// A view may call a function that writes.
+#[test]
+fn what_was_not_looked_up_may_have_written() {
+    let cases = [("SELECT * FROM v", ("Q", "")), ("/*c*/ SELECT * FROM v", ("Q", "")), ("/*c*/ TABLE t", ("", "Q"))];
+    for (text, to) in cases {
+        let mut stage = Stage::paired();
+        stage.begin();
+        stage.client(&query(text));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()));
+        stage.node(PRIMARY, &[complete("SELECT 0"), ready(b'T')].concat());
+        stage.client(&query("TABLE t"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{text}");
+    }
+}
+
 #[test]
 fn what_may_have_made_a_temporary_table_is_asked_about_before_a_transaction_begins() {
     for (made, to) in [("", ("", "Q")), ("t|t", ("Q", ""))] {
