@@ -57,6 +57,8 @@ pub struct Standing {
     pub out_of_step: bool,
     /// Reads are for the primary this time.
     pub primary_drawn: bool,
+    /// What ran on the primary alone may have changed settings there, which has not been found out.
+    pub unsure: bool,
     /// The one whose turn it is lags too far behind (`delay_threshold`).
     pub delayed: bool,
     /// The transaction was changed on the primary alone, earlier in this batch.
@@ -119,6 +121,8 @@ pub enum Rule {
     Comment,
     /// The transaction has failed.
     Failed,
+    /// The primary alone may know of a setting.
+    Unsure,
     /// The standby lags.
     Delay,
     /// The draw fell on the primary.
@@ -129,7 +133,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::OneNode,
         Self::OutOfStep,
         Self::Replicated,
@@ -140,6 +144,7 @@ impl Rule {
         Self::Written,
         Self::Comment,
         Self::Failed,
+        Self::Unsure,
         Self::Delay,
         Self::Drawn,
         Self::Balanced,
@@ -158,6 +163,7 @@ impl Rule {
             Self::Written => "written",
             Self::Comment => "comment",
             Self::Failed => "failed",
+            Self::Unsure => "unsure",
             Self::Delay => "delay",
             Self::Drawn => "drawn",
             Self::Balanced => "balanced",
@@ -177,6 +183,7 @@ impl Rule {
             Self::Written => "something was written, and disable_load_balance_on_write keeps reads on the primary",
             Self::Comment => "a comment stands in front, and allow_sql_comments is off",
             Self::Failed => "the transaction has failed",
+            Self::Unsure => "what ran on the primary alone may have changed settings there: it is asked about first",
             Self::Delay => "the standby lags by more than the threshold",
             Self::Drawn => "it is the primary's turn: the draw fell on it, or on a node that is out of step",
             Self::Balanced => "nothing keeps it from the load-balance node",
@@ -191,6 +198,7 @@ impl Rule {
             Self::Class | Self::State | Self::Balanced | Self::Replicated => "",
             Self::Apart | Self::Failed | Self::Block => "the end of the transaction",
             Self::Written => "the end of the transaction, or another disable_load_balance_on_write",
+            Self::Unsure => "the end of the batch, or a while later",
             Self::Drawn => "another draw, or a lower weight of the primary",
             Self::Comment => "allow_sql_comments = on",
             Self::Delay => "a standby that has caught up, or a higher delay_threshold",
@@ -247,6 +255,9 @@ pub fn decide(statement: &Statement, standing: &Standing) -> Decision {
     if standing.failed {
         return primary(Rule::Failed);
     }
+    if standing.unsure {
+        return primary(Rule::Unsure);
+    }
     if standing.delayed {
         return primary(Rule::Delay);
     }
@@ -268,6 +279,9 @@ fn decide_replicated(statement: &Statement, standing: &Standing) -> Decision {
     if statement.hazards.contains(Hazards::HAS_LEADING_COMMENT) && !standing.comments_allowed {
         return main(Rule::Comment);
     }
+    if standing.unsure {
+        return main(Rule::Unsure);
+    }
     if standing.primary_drawn || !standing.reads_apart {
         return main(Rule::Drawn);
     }
@@ -286,6 +300,7 @@ mod tests {
         reads_apart: false,
         out_of_step: false,
         primary_drawn: false,
+        unsure: false,
         delayed: false,
         alone: false,
         in_block: false,
@@ -322,6 +337,8 @@ mod tests {
             (commented, CALM, Destination::Primary, Rule::Comment),
             (commented, Standing { comments_allowed: true, ..CALM }, Destination::Balance, Rule::Balanced),
             (READ, Standing { failed: true, ..block }, Destination::Primary, Rule::Failed),
+            (READ, Standing { unsure: true, ..CALM }, Destination::Primary, Rule::Unsure),
+            (set, Standing { unsure: true, ..CALM }, Destination::Both, Rule::State),
             (READ, Standing { delayed: true, ..CALM }, Destination::Primary, Rule::Delay),
             (READ, Standing { primary_drawn: true, ..CALM }, Destination::Primary, Rule::Drawn),
             (set, Standing { primary_drawn: true, ..block }, Destination::Both, Rule::State),

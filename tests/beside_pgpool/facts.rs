@@ -79,8 +79,12 @@ pub struct Names {
     own: BTreeSet<String>,
     /// Those that are volatile.
     volatile: BTreeSet<String>,
+    /// Those of them that can be called as `row.function`.
+    volatile_of_rows: BTreeSet<String>,
     /// Those of which another schema has one that is not volatile.
     several_meanings: BTreeSet<String>,
+    /// Those of which the first schema of the search path has a volatile one.
+    volatile_in_path: BTreeSet<String>,
     /// Volatile functions of PostgreSQL's.
     volatile_builtin: BTreeSet<String>,
     keywords: BTreeSet<String>,
@@ -99,12 +103,20 @@ impl Names {
         Self {
             own: column(&format!("SELECT proname FROM pg_proc WHERE {own}")),
             volatile: column(&format!("SELECT proname FROM pg_proc WHERE provolatile = 'v' AND {own}")),
+            volatile_of_rows: column(&format!(
+                "SELECT proname FROM pg_proc JOIN pg_type t ON t.oid = proargtypes[0]
+                 WHERE provolatile = 'v' AND {own} AND typtype IN ('c', 'd', 'p')"
+            )),
             several_meanings: column(
                 "SELECT proname FROM (SELECT proname, bool_or(provolatile = 'v') AS volatile FROM pg_proc
                  GROUP BY proname, pronamespace) f GROUP BY proname HAVING bool_or(volatile) AND NOT bool_and(volatile)",
             ),
+            volatile_in_path: column(&format!("{of} = 'public'::regnamespace")),
             volatile_builtin: column(&format!("{of} = 'pg_catalog'::regnamespace")),
-            keywords: column("SELECT word FROM pg_get_keywords()"),
+            // Some are functions where a parenthesis follows.
+            keywords: column(
+                "SELECT word FROM pg_get_keywords() WHERE word NOT IN ('left', 'right', 'mode', 'version')",
+            ),
             unlogged: column("SELECT relname FROM pg_class WHERE relpersistence = 'u'"),
             sequences: column("SELECT relname FROM pg_class WHERE relkind = 'S'"),
         }
@@ -160,14 +172,28 @@ impl Names {
             let is = |list: &[&str]| list.contains(&word.as_str());
             let follows =
                 |list: &[&str]| matches!(before, Some(Token::Word(word, false)) if list.contains(&word.as_str()));
-            if self.volatile.contains(word) && (*quoted || dotted || !self.keywords.contains(word)) {
-                say(if self.several_meanings.contains(word) { "several_meanings" } else { "volatile" });
+            // A column may have the name of a function.
+            let of_value = dotted && at > 1 && tokens[at - 2] == Token::Symbol(')');
+            let runs = if called {
+                *quoted || dotted || !self.keywords.contains(word)
+            } else {
+                of_value || (dotted && self.volatile_of_rows.contains(word))
+            };
+            if self.volatile.contains(word) && runs {
+                let several = self.several_meanings.contains(word);
+                say(if several { "several_meanings" } else { "volatile" });
+                if several && self.volatile_in_path.contains(word) {
+                    say("volatile_in_path");
+                }
             }
             if called && !*quoted && is(CALL_LIKE_SYNTAX) {
                 say("namesake");
             }
             if self.volatile_builtin.contains(word) && (called || dotted) {
                 say("volatile_builtin");
+            }
+            if self.volatile_builtin.contains(word) && of_value && !called {
+                say("volatile_field");
             }
             if is(HIDING_FUNCTIONS) || is(HIDING_RELATIONS) {
                 say("hides_volatile");

@@ -20,7 +20,7 @@ use std::io;
 
 use differences::{Entry, Reason};
 use facts::{Facts, Names, words};
-use sequences::{How, Step, Unit, sequence};
+use sequences::{How, Step, Unit, scripted, sequence};
 use servers::{DATABASES, Log, Servers, Side};
 use support::environment::{long_run, number_from, seed_of_now};
 use support::wire::{Connection, Frontend};
@@ -59,7 +59,8 @@ impl Sent {
 
 /// One session's statements.
 struct Run {
-    seed: u64,
+    /// The sequence's name.
+    name: String,
     sent: Vec<Sent>,
     /// pgpool gave up the session.
     broken: bool,
@@ -67,7 +68,7 @@ struct Run {
 
 /// A difference that no entry explains.
 struct Unexplained {
-    seed: u64,
+    name: String,
     went: [&'static str; 2],
     facts: Facts,
     /// The sequence up to there.
@@ -82,7 +83,10 @@ fn every_difference_in_routing_is_explained() {
     let mut servers = Servers::start();
     let names = Names::load(&mut servers.owner());
     let mut mark = 0;
-    let runs: Vec<Run> = (first..first + count).map(|seed| run(&mut servers, seed, &mut mark)).collect();
+    let scripted = (1..).zip(scripted()).map(|(number, units)| (format!("script {number}"), units));
+    let random = (first..first + count).map(|seed| (format!("seed {seed}"), sequence(seed)));
+    let runs: Vec<Run> =
+        scripted.chain(random).map(|(name, units)| run(&mut servers, name, units, &mut mark)).collect();
     servers.pgconvoy.assert_healthy();
     let log = servers.read_logs();
     let list = differences::list();
@@ -90,7 +94,7 @@ fn every_difference_in_routing_is_explained() {
     runs.iter().for_each(|run| tally.compare(run, &list, &names, &log));
 
     let broken = runs.iter().filter(|run| run.broken).count();
-    println!("{count} sequences, of which pgpool gave up {broken}");
+    println!("{} sequences, of which pgpool gave up {broken}", runs.len());
     tally.print(&list);
     let refused = log.refused(Side::Pgconvoy);
     assert!(refused.is_empty(), "pgconvoy had a standby write:\n{}", refused.join("\n"));
@@ -128,7 +132,7 @@ impl Tally {
         for sent in &run.sent {
             let facts = session.facts_of(sent);
             let went = [Side::Pgpool, Side::Pgconvoy].map(|side| log.place(side, sent.mark));
-            session.learn(sent, went[1] == "standby");
+            session.learn(sent, went[1]);
             story.push(sent.line(went));
             // The servers do not log what is prepared and closed.
             if matches!(sent.step.how, How::Parse(_) | How::Close(_)) {
@@ -145,7 +149,9 @@ impl Tally {
                         self.proven.insert(entry.class);
                     }
                 }
-                None => self.unexplained.push(Unexplained { seed: run.seed, went, facts, story: story.clone() }),
+                None => {
+                    self.unexplained.push(Unexplained { name: run.name.clone(), went, facts, story: story.clone() })
+                }
             }
         }
     }
@@ -165,8 +171,8 @@ impl Tally {
             let reason = if entry.reason == Reason::Safer { "safer" } else { "spreads more" };
             println!("{:>7}  {:12} {}", self.explained.get(entry.class).unwrap_or(&0), reason, entry.class);
         }
-        for Unexplained { seed, went, facts, story } in self.unexplained.iter().take(TOLD) {
-            println!("\nunexplained: seed {seed}, pgpool {}, pgconvoy {}\n{facts:?}\nat the end of", went[0], went[1]);
+        for Unexplained { name, went, facts, story } in self.unexplained.iter().take(TOLD) {
+            println!("\nunexplained: {name}, pgpool {}, pgconvoy {}\n{facts:?}\nat the end of", went[0], went[1]);
             story.iter().for_each(|line| println!("  {line}"));
         }
     }
@@ -225,6 +231,9 @@ impl<'n> Session<'n> {
         for (scope, earlier) in earlier {
             facts.extend(earlier.iter().map(|fact| format!("{scope}:{fact}")));
         }
+        if !sent.errors[Side::Pgconvoy as usize].is_empty() {
+            facts.insert("batch_fails".into());
+        }
         for (side, error) in ["pgpool", "pgconvoy"].iter().zip(&sent.errors) {
             facts.extend((!error.is_empty()).then(|| format!("{side}:{error}")));
         }
@@ -234,17 +243,20 @@ impl<'n> Session<'n> {
         facts
     }
 
-    /// The statement has been sent; pgconvoy's way may have been a standby.
-    fn learn(&mut self, sent: &Sent, on_standby: bool) {
+    /// The statement has been sent, and this is where pgconvoy has sent it.
+    fn learn(&mut self, sent: &Sent, went: &str) {
         let mut facts = self.own_facts(&sent.step);
         let text = &sent.step.text;
+        if went == "primary" && !words(text).is_subset(&self.familiar) {
+            facts.insert("not_looked_up".into());
+        }
         if sent.place > 0 {
             facts.insert("in_batch".into());
         }
         let reshapes = ["create", "alter", "drop", "do", "call", "comment", "refresh"];
         if reshapes.iter().any(|verb| facts.contains(&format!("verb:{verb}"))) || facts.contains("into") {
             self.familiar.clear();
-        } else if on_standby && sent.before[1] == b'I' {
+        } else if went == "standby" && sent.before[1] == b'I' {
             self.familiar.extend(words(text));
         }
         if sent.after[1] == b'I' {
@@ -264,17 +276,17 @@ impl<'n> Session<'n> {
 }
 
 /// Sends one sequence through both, unit by unit.
-fn run(servers: &mut Servers, seed: u64, mark: &mut usize) -> Run {
-    let mut run = Run { seed, sent: Vec::new(), broken: false };
+fn run(servers: &mut Servers, name: String, units: Vec<Unit>, mark: &mut usize) -> Run {
+    let mut run = Run { name, sent: Vec::new(), broken: false };
     let mut clients = [Side::Pgpool, Side::Pgconvoy].map(|side| Client::open(servers, side));
-    for unit in sequence(seed) {
+    for unit in units {
         let before = clients.each_ref().map(|client| client.status);
         let first = *mark;
         *mark += unit.len();
         let answers = clients.each_mut().map(|client| client.ask(&unit, first));
         let [Ok(theirs), Ok(ours)] = answers else {
             let [theirs, ours] = answers;
-            assert!(ours.is_ok(), "seed {seed}: pgconvoy ended the session at {unit:?}: {ours:?}");
+            assert!(ours.is_ok(), "{}: pgconvoy ended the session at {unit:?}: {ours:?}", run.name);
             run.broken = theirs.is_err();
             break;
         };
@@ -288,7 +300,7 @@ fn run(servers: &mut Servers, seed: u64, mark: &mut usize) -> Run {
         if after[0] != after[1] {
             // From here on the two would be asked different things.
             let [theirs, ours] = clients.each_mut().map(|client| client.connection.query("ROLLBACK"));
-            assert!(ours.is_ok(), "seed {seed}: pgconvoy ended the session: {ours:?}");
+            assert!(ours.is_ok(), "{}: pgconvoy ended the session: {ours:?}", run.name);
             run.broken = theirs.is_err();
             if run.broken {
                 break;
@@ -341,8 +353,13 @@ impl Client {
         }
     }
 
+    /// The text of a step as it is sent here.
+    fn spoken(&self, step: &Step) -> String {
+        step.text.replace("{side}", self.database)
+    }
+
     fn add_messages(&self, step: &Step, mark: usize, messages: &mut Vec<Frontend>) {
-        let text = step.text.replace("{side}", self.database);
+        let text = self.spoken(step);
         // Behind a comment to the end of the line.
         let gap = if text.contains("--") { "\n" } else { " " };
         let marked = format!("{text}{gap}/*#{mark}*/");
@@ -374,13 +391,14 @@ impl Client {
         let rows = self.connection.rows("SHOW pool_decisions");
         let column = |row: &[Option<String>], at: usize| row[at].clone().unwrap_or_default();
         let session = rows.last().map(|row| column(row, 1));
-        let mut sent = sent.iter_mut();
+        let mut next = 0;
         for row in rows.iter().filter(|row| session == Some(column(row, 1))) {
             // Parse and Close, and what is not understood, make no decision, or show no text.
             let text = column(row, 8);
             let text = text.split("/*#").next().unwrap_or_default().trim_end();
-            if let Some(sent) = sent.by_ref().find(|sent| sent.step.text.starts_with(text)) {
-                sent.decision = format!("{}: {}", column(row, 6), column(row, 7));
+            if let Some(at) = sent[next..].iter().position(|sent| self.spoken(&sent.step).starts_with(text)) {
+                sent[next + at].decision = format!("{}: {}", column(row, 6), column(row, 7));
+                next += at + 1;
             }
         }
     }

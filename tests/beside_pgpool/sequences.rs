@@ -308,6 +308,26 @@ pub fn sequence(seed: u64) -> Vec<Unit> {
     author.units
 }
 
+/// What random sequences say too seldom for every sample to have it.
+pub fn scripted() -> Vec<Vec<Unit>> {
+    let one = |text: &str| vec![Step { text: text.into(), how: How::Query, says: Vec::new() }];
+    let batch = |texts: &[&str]| -> Unit {
+        let step = |text: &&str| Step { text: (*text).into(), how: How::Extended(Vec::new()), says: Vec::new() };
+        texts.iter().map(step).collect()
+    };
+    // What was known of the catalogue is not known any more, but for what is read then.
+    let forget = ["CREATE TABLE rare (id int)", "DROP TABLE rare", "SELECT id FROM item"].map(one);
+    let in_block = ["BEGIN", "SELECT sum_up(1, 2)", "SELECT id FROM item", "COMMIT"].map(one);
+    let in_batch = batch(&["SELECT relname FROM pg_class LIMIT 1", "SELECT sum_up(1, 2)", "SELECT id FROM item"]);
+    vec![
+        forget.iter().cloned().chain(in_block).collect(),
+        forget.into_iter().chain([in_batch]).collect(),
+        vec![batch(&["SELECT currval('counter') IS NULL", "SHOW work_mem"])],
+        vec![one("DEALLOCATE nothing"), one("COPY (SELECT id FROM stock FOR UPDATE) TO STDOUT")],
+        vec![one("SELECT id FROM item"), batch(&["SELECT * FROM mixed", "SELECT id FROM item"])],
+    ]
+}
+
 struct Author {
     rng: Rng,
     generator: Generator,

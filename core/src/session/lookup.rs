@@ -1,8 +1,8 @@
 //! What the names of a statement mean: judged by the worker's catalogue, and asked of a backend where it does not know.
 //!
-//! A question goes over the session's own link, between two requests and outside transactions, so that it can neither
-//! abort nor delay anything but the statement that waits for it. Where that is not possible the statement is for the
-//! primary, and the question is asked as soon as the transaction is over.
+//! A question goes over one of the session's own links, between two requests and outside transactions, so that it can
+//! neither abort nor delay anything but the statement that waits for it. While a batch runs on a standby, the primary can be
+//! asked. Where nobody can, the statement is for the primary, and the question is asked as soon as the transaction is over.
 
 use super::port::{Ask, Target};
 use super::statements::{Summary, UNJUDGED};
@@ -294,10 +294,9 @@ impl Session {
             judgement = Judgement::Unknown;
         }
         if judgement == Judgement::Unknown {
-            let may_ask = self.may_ask(self.port_for(&question));
-            // What pgconvoy itself has answered of a batch is nothing to a server.
-            let in_batch = self.ports.iter().flatten().any(|port| port.unsynced);
-            if self.inquiry.rounds < CATALOG_ROUNDS && may_ask && !in_batch && !self.in_copy() {
+            let position = self.port_for(&question);
+            let may_ask = self.may_ask(position) && !self.is_batch_on(position) && !self.in_copy();
+            if self.inquiry.rounds < CATALOG_ROUNDS && may_ask {
                 if !self.is_quiet() {
                     return true;
                 }
@@ -359,9 +358,15 @@ impl Session {
     /// The port that a question goes to.
     fn port_for(&self, question: &Question) -> usize {
         // The path that holds is that of the node where the read would run.
-        let ask_standby = question.own_path || (self.setup.ask_balance_node && !question.own_temporaries);
-        let ask_standby = ask_standby && self.turn_port().is_some();
+        let may_be_standby = self.setup.ask_balance_node && !question.own_temporaries && !self.is_batch_on(self.turn);
+        let ask_standby = (question.own_path || may_be_standby) && self.turn_port().is_some();
         if ask_standby { self.turn } else { MAIN }
+    }
+
+    /// Whether a port has a part of a batch, without its Sync: a Query would end that. What pgconvoy itself has answered of
+    /// it is nothing to a server.
+    fn is_batch_on(&self, position: usize) -> bool {
+        self.ports.get(position).and_then(Option::as_ref).is_some_and(|port| port.unsynced)
     }
 
     /// Whether a Query of pgconvoy's own would go unnoticed: not in the middle of a message, and not where it would take

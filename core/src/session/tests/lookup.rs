@@ -111,15 +111,44 @@ fn what_may_have_made_a_temporary_table_is_asked_about_before_a_transaction_begi
 }
 
 #[test]
-fn a_batch_that_has_begun_is_not_interrupted() {
-    let mut stage = ignorant();
-    stage.client(&parse("p", "TABLE t"));
-    stage.node(PRIMARY, &answer(&["w|false", "r|0|public|r|false|"]));
-    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "P".into()), "nothing of a batch was out");
-    stage.client(&parse("q", "TABLE u"));
-    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "H".into()), "it waits for its turn");
-    stage.node(STANDBY, &bare(b'1'));
-    assert_eq!(stage.sent(PRIMARY), "P", "and goes to the primary, for in the batch nothing can be asked");
+fn while_a_batch_runs_on_a_standby_the_primary_is_asked() {
+    for (volatile, to) in [("false", ("", "P")), ("true", ("P", ""))] {
+        let mut stage = ignorant();
+        stage.client(&parse("p", "TABLE t"));
+        stage.node(PRIMARY, &answer(&["w|false", "r|0|public|r|false|"]));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "P".into()), "nothing of a batch was out");
+        stage.client(&parse("q", "SELECT f(1)"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "H".into()), "it waits for its turn");
+        stage.node(STANDBY, &bare(b'1'));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "the question");
+        stage.node(PRIMARY, &answer(&[&format!("f|0|public|{volatile}|")]));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{volatile}");
+        assert_eq!(stage.heard(), "1", "the client sees nothing of it");
+    }
+}
+
+#[test]
+fn a_batch_that_runs_on_the_primary_is_not_interrupted() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "INSERT INTO t VALUES (1)"), bind("", ""), parse("q", "TABLE u")].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PBP".into(), "".into()));
+}
+
+/// Something may have been set on the primary alone: of that, too, a batch there tells first.
+#[test]
+fn what_is_not_known_of_a_batch_keeps_the_rest_of_it_on_the_primary() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("a", "TABLE pg_views"), parse("b", "TABLE t")].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PP".into(), "".into()));
+    assert!(stage.session.standing().unsure);
+    stage.client(&sync());
+    stage.node(PRIMARY, &[bare(b'1'), bare(b'1'), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "SQ", "the question");
+    stage.node(PRIMARY, &answer(&[""]));
+    assert!(!stage.session.standing().unsure);
+    stage.client(&[parse("c", "TABLE pg_views"), parse("d", "TABLE t")].concat());
+    stage.node(PRIMARY, &bare(b'1'));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PH".into(), "P".into()));
 }
 
 #[test]
