@@ -390,7 +390,9 @@ fn what_the_primary_alone_knows_of_a_session_is_read_there() {
              CREATE TABLE head (a int PRIMARY KEY);
              CREATE TABLE tail (a int REFERENCES head ON DELETE CASCADE);
              CREATE TRIGGER arms BEFORE DELETE ON tail FOR EACH ROW EXECUTE FUNCTION arms();
-             INSERT INTO head VALUES (1); INSERT INTO tail VALUES (1)",
+             INSERT INTO head VALUES (1); INSERT INTO tail VALUES (1);
+             CREATE VIEW tapped AS SELECT a FROM t;
+             CREATE RULE taps AS ON UPDATE TO tapped DO INSTEAD SELECT set_config('my.tenant', '1', false)",
         )
         .expect("the functions are made");
     testbed.wait_standbys_caught_up().expect("the standbys catch up");
@@ -411,6 +413,8 @@ fn what_the_primary_alone_knows_of_a_session_is_read_there() {
         (&["SELECT a FROM asking"], "SELECT current_setting('my.tenant')", PRIMARY),
         (&["BEGIN", "DELETE FROM plain", "SELECT a FROM asking", "COMMIT"], "SHOW my.tenant", PRIMARY),
         (&["INSERT INTO ruled VALUES (1)"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["UPDATE tapped SET a = 1"], "SELECT current_setting('my.tenant')", PRIMARY),
+        (&["BEGIN", "UPDATE tapped SET a = 1", "COMMIT"], "SHOW my.tenant", PRIMARY),
         (&["INSERT INTO branches VALUES (1)"], "SELECT current_setting('my.tenant')", PRIMARY),
         (&["DELETE FROM head"], "SELECT current_setting('my.tenant')", PRIMARY),
         (&["INSERT INTO stamped DEFAULT VALUES", "DELETE FROM stamped"], "SELECT a FROM t", STANDBY),
@@ -434,4 +438,77 @@ fn what_the_primary_alone_knows_of_a_session_is_read_there() {
         let error = messages.iter().find(|message| message.kind == b'E').map(|error| error.sqlstate());
         assert_eq!((reached(&testbed, &mark, expected), error), (expected.to_vec(), None), "{before:?}, {read}");
     }
+}
+
+/// A function that is called by its number may do anything. Those that libraries call so deal with large objects.
+#[test]
+fn a_function_called_by_its_number_may_change_settings() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let number =
+        |name: &str| superuser(&testbed).value(&format!("SELECT '{name}'::regproc::oid")).parse().expect("a number");
+    let call = |session: &mut Connection, name: &str, arguments: &[&str]| {
+        let arguments = arguments.iter().map(|argument| Some((*argument).into())).collect();
+        session.send_all(&[Frontend::FunctionCall { oid: number(name), arguments }]).expect("a call");
+        let answer = session.read_to_ready().expect("an answer");
+        assert!(answer.iter().any(|message| message.kind == b'V'), "{name}: {answer:?}");
+    };
+    for in_block in [false, true] {
+        let mut session = session(&proxy);
+        if in_block {
+            session.query("BEGIN").expect("an answer");
+        }
+        call(&mut session, "lo_creat", &["-1"]);
+        if in_block {
+            session.query("COMMIT").expect("an answer");
+        }
+        let mark = format!("/*object {in_block}*/");
+        session.rows(&format!("SELECT a FROM t {mark}"));
+        assert_eq!(nodes_of(&testbed, &mark), STANDBY);
+        if in_block {
+            session.query("BEGIN").expect("an answer");
+        }
+        call(&mut session, "set_config", &["my.tenant", "one", "f"]);
+        assert_eq!(session.value("SELECT current_setting('my.tenant')"), "one");
+        if in_block {
+            session.query("COMMIT").expect("an answer");
+        }
+        assert_eq!(session.value("SHOW my.tenant"), "one");
+    }
+    proxy.assert_healthy();
+}
+
+/// What is attached to the definition of objects runs on the primary alone, too.
+#[test]
+fn an_event_trigger_may_change_settings() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut other = session(&proxy);
+    other.rows("SELECT a FROM t");
+    other.query("COMMENT ON TABLE t IS 'nothing is attached'").expect("an answer");
+    other.rows("SELECT a FROM t /*nothing attached*/");
+    assert_eq!(nodes_of(&testbed, "/*nothing attached*/"), STANDBY);
+    for script in [
+        "CREATE FUNCTION set_on_definition() RETURNS event_trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM set_config(''my.tenant'', ''one'', false); END'",
+        "CREATE EVENT TRIGGER sets ON ddl_command_end EXECUTE FUNCTION set_on_definition()",
+    ] {
+        other.query(script).expect("an answer");
+    }
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    for script in [
+        &["CREATE TABLE made (a int)"][..],
+        &["BEGIN", "ALTER TABLE made ADD b int", "COMMIT"],
+        &["SELECT 1 AS a INTO also_made"],
+        &["COMMENT ON TABLE made IS 'it is made'"],
+        &["REFRESH MATERIALIZED VIEW kept"],
+    ] {
+        let mut session = session(&proxy);
+        session.rows("SELECT a FROM t");
+        for statement in script {
+            session.query(statement).expect("an answer");
+        }
+        assert_eq!(session.value("SELECT current_setting('my.tenant')"), "one", "{script:?}");
+    }
+    proxy.assert_healthy();
 }

@@ -211,6 +211,12 @@ impl Catalog {
         }
     }
 
+    /// Whether an event trigger may change settings of the session that defines an object. `None` where that is not known.
+    pub fn definitions_set(&self, database: &[u8], now: Instant) -> Option<bool> {
+        let (since, whole) = self.databases.get(database)?.whole.as_ref()?;
+        self.is_fresh(*since, now).then_some(whole.definitions_set)
+    }
+
     /// The names of other relations that may have been written where one of this name has changed. `None` where that is not
     /// known.
     pub fn kin(&self, database: &[u8], name: &[u8], now: Instant) -> Option<&[Box<[u8]>]> {

@@ -54,6 +54,8 @@ pub(super) struct Answer {
 pub(super) struct Whole {
     /// An operator, a cast or a type of the database's own calls a volatile function: any expression may.
     pub volatile_notation: bool,
+    /// An event trigger may change settings of the session that defines an object.
+    pub definitions_set: bool,
     /// Volatile functions that can be called as `row.function`.
     pub row_functions: BTreeSet<Box<[u8]>>,
     /// Volatile functions that can be called as `(value).function`, PostgreSQL's own among them.
@@ -117,6 +119,7 @@ impl Question {
             let mut field = || fields.next();
             match kind {
                 b"w" => answer.whole.as_mut()?.volatile_notation = field()? == b"true",
+                b"e" => answer.whole.as_mut()?.definitions_set = true,
                 b"d" => answer.whole.as_mut()?.domains = Some(Hidden::new(field()?, dialect)),
                 b"m" => {
                     answer.whole.as_mut()?.row_functions.insert(field()?.into());
@@ -205,34 +208,6 @@ fn with_names(out: &mut Vec<u8>, query: &str, names: &BTreeSet<Box<[u8]>>) {
 const PREAMBLE: &[u8] = b"SET LOCAL statement_timeout = 2000; SET LOCAL lock_timeout = 500; \
     SET LOCAL search_path = ''; SET LOCAL jit = off; \
     SELECT pg_catalog.string_agg(line, pg_catalog.chr(30)) FROM (";
-
-/// What a row is given to may take it as a domain over its type, or by an implicit cast.
-/// 16384 is the first number of an object that is not PostgreSQL's own (`FirstNormalObjectId`).
-const WHOLE: &str = "\
-    SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'w', (
-        EXISTS (SELECT 1 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode::pg_catalog.oid
-            WHERE o.oid >= 16384 AND p.provolatile = 'v')
-        OR EXISTS (SELECT 1 FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
-            WHERE c.oid >= 16384 AND p.provolatile = 'v')
-        OR EXISTS (SELECT 1 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p
-            ON p.oid = ANY (ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend]::pg_catalog.oid[])
-            WHERE t.oid >= 16384 AND p.oid >= 16384 AND p.provolatile = 'v')
-        OR EXISTS (SELECT 1 FROM pg_catalog.pg_amproc a JOIN pg_catalog.pg_proc p ON p.oid = a.amproc::pg_catalog.oid
-            WHERE a.oid >= 16384 AND p.provolatile = 'v'))::pg_catalog.text) AS line
-    UNION ALL
-    SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'd', pg_catalog.translate(pg_catalog.concat('SELECT ',
-            pg_catalog.string_agg(pg_catalog.pg_get_expr(c.conbin, 0), ', ')), pg_catalog.concat(pg_catalog.chr(30),
-            pg_catalog.chr(31)), ''))
-        FROM pg_catalog.pg_constraint c WHERE c.contypid >= 16384 HAVING pg_catalog.count(*) > 0
-    UNION ALL
-    SELECT DISTINCT pg_catalog.concat_ws(pg_catalog.chr(31), notation.kind, p.proname)
-        FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
-        CROSS JOIN (VALUES ('m'), ('n')) notation(kind)
-        WHERE p.provolatile = 'v' AND p.prokind = 'f' AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1
-            AND t.typname <> 'internal' AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype
-            AND (notation.kind = 'n' OR p.oid >= 16384 AND (t.typtype IN ('c', 'd', 'p') OR EXISTS (
-                SELECT 1 FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type s ON s.oid = c.castsource
-                    WHERE c.castcontext = 'i' AND s.typtype = 'c')))";
 
 /// The session's own, of all kinds, and types that are none of a relation's.
 const OWN_TEMPORARIES: &str = "\
@@ -327,6 +302,39 @@ macro_rules! read_source {
                 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = k.oid AND w.ev_type = '1')) "
     };
 }
+
+/// What a row is given to may take it as a domain over its type, or by an implicit cast.
+/// 16384 is the first number of an object that is not PostgreSQL's own (`FirstNormalObjectId`).
+const WHOLE: &str = concat!(
+    "SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'w', (
+        EXISTS (SELECT 1 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode::pg_catalog.oid
+            WHERE o.oid >= 16384 AND p.provolatile = 'v')
+        OR EXISTS (SELECT 1 FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
+            WHERE c.oid >= 16384 AND p.provolatile = 'v')
+        OR EXISTS (SELECT 1 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p
+            ON p.oid = ANY (ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend]::pg_catalog.oid[])
+            WHERE t.oid >= 16384 AND p.oid >= 16384 AND p.provolatile = 'v')
+        OR EXISTS (SELECT 1 FROM pg_catalog.pg_amproc a JOIN pg_catalog.pg_proc p ON p.oid = a.amproc::pg_catalog.oid
+            WHERE a.oid >= 16384 AND p.provolatile = 'v'))::pg_catalog.text) AS line
+    UNION ALL
+    SELECT pg_catalog.concat_ws(pg_catalog.chr(31), 'd', pg_catalog.translate(pg_catalog.concat('SELECT ',
+            pg_catalog.string_agg(pg_catalog.pg_get_expr(c.conbin, 0), ', ')), pg_catalog.concat(pg_catalog.chr(30),
+            pg_catalog.chr(31)), ''))
+        FROM pg_catalog.pg_constraint c WHERE c.contypid >= 16384 HAVING pg_catalog.count(*) > 0
+    UNION ALL
+    SELECT DISTINCT pg_catalog.concat_ws(pg_catalog.chr(31), notation.kind, p.proname)
+        FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
+        CROSS JOIN (VALUES ('m'), ('n')) notation(kind)
+        WHERE p.provolatile = 'v' AND p.prokind = 'f' AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1
+            AND t.typname <> 'internal' AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype
+            AND (notation.kind = 'n' OR p.oid >= 16384 AND (t.typtype IN ('c', 'd', 'p') OR EXISTS (
+                SELECT 1 FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type s ON s.oid = c.castsource
+                    WHERE c.castcontext = 'i' AND s.typtype = 'c')))
+    UNION ALL
+    SELECT DISTINCT 'e' FROM pg_catalog.pg_event_trigger e JOIN pg_catalog.pg_proc k ON k.oid = e.evtfoid
+        WHERE e.evtenabled <> 'D' AND e.evtevent <> 'login' AND k.oid >= 16384 AND k.prolang NOT IN (12, 13) AND ",
+    reaches_setting!("SELECT 'f', k.oid, ", function_source!())
+);
 
 /// An aggregate is as volatile as what it calls. One that opens a cursor belongs to where that is fetched from.
 ///

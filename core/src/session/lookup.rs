@@ -12,13 +12,18 @@ use crate::fault::{Culprit, Fault};
 use crate::limits::{ANSWER_BYTES, CALLED_NAMES, CATALOG_ROUNDS};
 use crate::policy::CheckTemporary;
 use crate::route::Rule;
-use crate::sql::{self, Hazards, Name, Reason, Route, UseKind, Uses};
+use crate::sql::{self, Hazards, Name, Reason, Route, UseKind, Uses, Verb};
 use crate::wire::tag::frontend;
 use crate::wire::{HEADER_BYTES, Header, TransactionStatus, build};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use bytes::Bytes;
+
+/// The numbers of those functions of PostgreSQL's that libpq and the JDBC driver call by number: `lo_open`, `lo_close`,
+/// `loread`, `lowrite`, `lo_lseek`, `lo_creat`, `lo_tell`, `lo_unlink`, `lo_truncate`, `lo_create`, and the variants of 64
+/// bits. They have the same in every version.
+const LARGE_OBJECTS: [u32; 13] = [952, 953, 954, 955, 956, 957, 958, 964, 1004, 715, 3170, 3171, 3172];
 
 /// The questions of one session, and what only it can be told.
 #[derive(Debug, Default)]
@@ -55,26 +60,29 @@ struct Calls {
     written: BTreeSet<Box<[u8]>>,
     /// Relations that are read, for what is behind them.
     read: BTreeSet<Box<[u8]>>,
+    /// The definition of objects, for its event triggers.
+    defines: bool,
     /// Something else.
     unclear: bool,
 }
 
 impl Calls {
-    fn len(&self) -> usize {
+    /// How many names these are.
+    fn count(&self) -> usize {
         self.functions.len() + self.written.len() + self.read.len()
     }
 
     fn is_empty(&self) -> bool {
-        self.len() == 0 && !self.unclear
+        self.count() == 0 && !self.unclear && !self.defines
     }
 
     fn clear(&mut self) {
         self.lists().into_iter().for_each(|(_, names)| names.clear());
-        self.unclear = false;
+        (self.defines, self.unclear) = (false, false);
     }
 
     fn lists(&mut self) -> [(UseKind, &mut BTreeSet<Box<[u8]>>); 3] {
-        let Self { functions, written, read, .. } = self;
+        let Self { functions, written, read, defines: _, unclear: _ } = self;
         [(UseKind::Function, functions), (UseKind::Written, written), (UseKind::Relation, read)]
     }
 
@@ -82,12 +90,14 @@ impl Calls {
         question.functions.extend(self.functions.iter().cloned());
         question.written.extend(self.written.iter().cloned());
         question.read.extend(self.read.iter().cloned());
+        question.whole |= self.defines;
     }
 
     fn append(&mut self, other: &mut Self) {
         for ((_, own), (_, others)) in self.lists().into_iter().zip(other.lists()) {
             own.append(others);
         }
+        self.defines |= core::mem::take(&mut other.defines);
         self.unclear |= core::mem::take(&mut other.unclear);
     }
 }
@@ -161,6 +171,8 @@ impl Session {
         }
         let (catalog, calls) = (self.commons.catalog.borrow(), &mut self.inquiry.calls);
         calls.unclear = uses.is_unclear();
+        let defines = summary.verb == Verb::Ddl || summary.hazards.contains(Hazards::RESHAPES);
+        calls.defines = defines && catalog.definitions_set(&login.database, self.idle_since) != Some(false);
         for (kind, _, name) in uses.iter(text) {
             let mut buffer = [0; 64];
             let names = match kind {
@@ -189,6 +201,11 @@ impl Session {
         }
     }
 
+    /// A function is called by its number on the primary, of which the client's message tells the number: that may be any.
+    pub(super) fn note_called_by_number(&mut self, number: u32) {
+        self.inquiry.called.unclear |= self.has_partners() && !LARGE_OBJECTS.contains(&number);
+    }
+
     /// True while it is not known, and no transaction block runs that read elsewhere before, whether what was used on the
     /// primary alone has changed settings there: reads stay there.
     pub(super) fn is_unsure_of_settings(&self) -> bool {
@@ -201,7 +218,9 @@ impl Session {
         let catalog = self.commons.catalog.borrow();
         let now = self.idle_since;
         let called = &mut self.inquiry.called;
-        let mut sets = called.unclear || called.len() > CALLED_NAMES;
+        let defined = if called.defines { catalog.definitions_set(&login.database, now) } else { Some(false) };
+        let mut sets = called.unclear || called.count() > CALLED_NAMES || defined == Some(true);
+        called.defines = defined.is_none();
         for (kind, names) in called.lists() {
             names.retain(|name| {
                 let found = catalog.sets(&login.database, kind, name, now);
@@ -438,7 +457,9 @@ impl Session {
     pub(super) fn transaction_over(&mut self) {
         self.tell_reshaped();
         let mut later = self.inquiry.later.take();
-        if self.is_unsure_of_settings() && !self.commons.catalog.borrow().is_silent(self.idle_since) {
+        // What was defined is asked about once it is read: another definition may follow, and all is forgotten again.
+        let names_wait = self.is_unsure_of_settings() && self.inquiry.called.count() > 0;
+        if names_wait && !self.commons.catalog.borrow().is_silent(self.idle_since) {
             let question = later.get_or_insert_default();
             question.own_path = false;
             self.inquiry.called.ask(question);

@@ -255,7 +255,7 @@ impl Session {
             frontend::QUERY => self.consider_query(header, front),
             frontend::PARSE => self.consider_parse(header, front),
             frontend::BIND => self.consider_bind(header, front),
-            frontend::FUNCTION_CALL => Ok(self.consider_function_call()),
+            frontend::FUNCTION_CALL => Ok(self.consider_function_call(header, front)),
             frontend::COPY_DATA => Ok(Step::to(self.for_copy())),
             frontend::SYNC => Ok(self.consider_sync()),
             frontend::FLUSH => Ok(self.consider_flush(header)),
@@ -715,11 +715,16 @@ impl Session {
         })
     }
 
-    fn consider_function_call(&mut self) -> Step {
+    fn consider_function_call(&mut self, header: Header, front: &[u8]) -> Step {
         if self.is_in_batch() && !self.is_quiet() {
             return Step::Wait;
         }
+        let number = front[HEADER_BYTES..front.len().min(header.total)].first_chunk();
+        if number.is_none() && front.len() < header.total {
+            return Step::More;
+        }
         self.ask(self.unknown(), Ask::FunctionCall, |session, to| {
+            session.note_called_by_number(number.map_or(0, |number| u32::from_be_bytes(*number)));
             session.round_executes(&Summary::UNTOLD, b"", false);
             session.end_batch(to);
             session.note_sent(&Summary::UNTOLD, None, to);

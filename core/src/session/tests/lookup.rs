@@ -555,3 +555,42 @@ fn until_it_is_known_whether_something_was_set_the_primary_is_asked() {
         assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{answered}");
     }
 }
+
+#[test]
+fn what_is_attached_to_definitions_may_change_settings() {
+    let define = |stage: &mut Stage, text: &str, tag: &str| {
+        stage.client(&query(text));
+        stage.node(PRIMARY, &[complete(tag), ready(b'I')].concat());
+        assert_eq!(stage.sent(PRIMARY), "Q", "nothing is asked before something is read");
+    };
+    for (answered, to) in [("e", ("Q", "")), ("", ("", "Q"))] {
+        let mut stage = Stage::paired();
+        define(&mut stage, "CREATE TABLE u (a int)", "CREATE TABLE");
+        define(&mut stage, "COMMENT ON TABLE u IS ''", "COMMENT");
+        stage.client(&query("SELECT 1"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "the question");
+        stage.node(PRIMARY, &answer(&["w|false", answered]));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{answered}");
+    }
+    let mut stage = Stage::paired();
+    define(&mut stage, "COMMENT ON TABLE t IS ''", "COMMENT");
+    stage.client(&query("TABLE t"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()), "nothing was attached");
+}
+
+#[test]
+fn a_function_called_by_its_number_may_change_settings() {
+    // lo_creat, set_config, and one of the database's own.
+    for (number, to) in [(957, ("", "Q")), (2078, ("Q", "")), (16400, ("Q", ""))] {
+        let mut stage = Stage::paired();
+        let call = message(frontend::FUNCTION_CALL, &[&u32::to_be_bytes(number)[..], &[0; 6]].concat());
+        stage.client(&call[..7]);
+        assert_eq!(stage.sent(PRIMARY), "");
+        stage.client(&call[7..]);
+        stage.node(PRIMARY, &[message(backend::FUNCTION_CALL_RESPONSE, &[0xFF; 4]), ready(b'I')].concat());
+        assert_eq!(stage.sent(PRIMARY), "F");
+        stage.client(&query("SELECT 1"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{number}");
+        assert_eq!(stage.released.is_empty(), number == 957);
+    }
+}
