@@ -587,6 +587,15 @@ impl Statements {
     /// A Query ran: it drops the unnamed statement and the unnamed portal.
     pub(super) fn query_ran(&mut self) {
         self.closed(b"");
+        // So it does with one whose Parse is still to be answered.
+        for at in 0..self.pending.0.len() {
+            let change = &mut self.pending.0[at].1;
+            if matches!(change, Change::Prepared(name, _) | Change::Brought(name, _) if name.is_empty())
+                && let Change::Prepared(name, prepared) = core::mem::replace(change, Change::Nothing)
+            {
+                self.forget(&name, prepared);
+            }
+        }
         self.unnamed_portal = None;
     }
 

@@ -270,6 +270,18 @@ fn a_question_takes_no_unnamed_statement_away() {
 }
 
 #[test]
+fn what_a_query_of_the_client_has_taken_away_is_not_given_again() {
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", "INSERT INTO armed VALUES (1)"), sync(), query("DELETE FROM t")].concat());
+    assert_eq!(stage.sent(PRIMARY), "PSQ");
+    stage.node(PRIMARY, &[bare(b'1'), ready(b'I'), complete("DELETE 0"), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "Q", "a question");
+    stage.node(PRIMARY, &answer(&[""]));
+    stage.client(&[bind("", ""), sync()].concat());
+    assert_eq!(stage.sent(PRIMARY), "BS", "the server says that it does not exist");
+}
+
+#[test]
 fn a_question_is_not_put_into_the_middle_of_a_message() {
     let mut stage = ignorant();
     stage.begin();
