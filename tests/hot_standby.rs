@@ -205,7 +205,9 @@ fn what_a_standby_gets_only_reads() {
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(&format!(" {REFUSED} "))).collect();
     assert!(lines.is_empty(), "the standby was asked to write:\n{}", lines.join("\n"));
     assert!(on_standby.len() * 5 > sent.len(), "only {} of {} were for the standby", on_standby.len(), sent.len());
-    assert!(succeeded * 4 > sent.len() * 3, "only {succeeded} of {} ran", sent.len());
+    // Behind an error, the rest of its transaction has not been tried.
+    let tried = sent.len() - states.get("25P02").copied().unwrap_or(0);
+    assert!(succeeded * 4 > tried * 3, "only {succeeded} of {tried} ran");
 }
 
 /// A primary with one standby and all databases, and pgconvoy in front: reads are for the standby.
