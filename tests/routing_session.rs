@@ -510,5 +510,11 @@ fn an_event_trigger_may_change_settings() {
         }
         assert_eq!(session.value("SELECT current_setting('my.tenant')"), "one", "{script:?}");
     }
+    let mut session = session(&proxy);
+    session.rows("SELECT a FROM t");
+    for statement in ["ALTER TABLE made ADD c int", "BEGIN"] {
+        session.query(statement).expect("an answer");
+    }
+    assert_eq!(session.value("SELECT current_setting('my.tenant')"), "one", "in a transaction behind it");
     proxy.assert_healthy();
 }

@@ -259,8 +259,8 @@ impl Session {
     /// Finds out where a statement may go whose names decide it. True when an answer must come first.
     pub(super) fn look_up(&mut self, text: &[u8], uses: &Uses, summary: &mut Summary) -> bool {
         let minds_settings = summary.open || summary.route == Route::Either;
-        let waits = if summary.begins && summary.route == Route::Both {
-            self.ask_before_transaction()
+        let waits = if summary.route == Route::Both {
+            self.ask_before_all_go_on()
         } else {
             (self.is_unsure_of_settings() && minds_settings && self.ask_of_settings())
                 || self.look_up_names(text, uses, summary)
@@ -357,16 +357,20 @@ impl Session {
         true
     }
 
-    /// Asks what the session's own temporary relations are while that can be asked: in the transaction that is about to
-    /// begin it cannot, and its reads would all be for the primary.
-    fn ask_before_transaction(&mut self) -> bool {
+    /// Asks what the session's own temporary relations are, and whether settings were changed on the primary alone, while that
+    /// can be asked: in a transaction or a batch that begins with all nodes it cannot, and its reads would all be for the
+    /// primary, or be answered by other settings.
+    fn ask_before_all_go_on(&mut self) -> bool {
         let idle = self.is_quiet() && self.transaction_status() == TransactionStatus::Idle;
         let asked = self.inquiry.rounds > 0;
-        if !self.inquiry.unsure || !self.has_partners() || asked || !idle || self.is_in_batch() {
+        if !self.has_partners() || asked || !idle || self.is_in_batch() {
             return false;
         }
-        let question = Question { own_temporaries: true, ..Question::default() };
-        if !self.may_ask(self.port_for(&question)) {
+        let mut question = Question { own_temporaries: self.inquiry.unsure, ..Question::default() };
+        if !self.commons.catalog.borrow().is_silent(self.idle_since) {
+            self.inquiry.called.ask(&mut question);
+        }
+        if question.is_empty() || !self.may_ask(self.port_for(&question)) {
             return false;
         }
         self.inquiry.rounds = 1;

@@ -110,6 +110,24 @@ fn what_may_have_made_a_temporary_table_is_asked_about_before_a_transaction_begi
     }
 }
 
+/// So it is before a batch that begins on all nodes.
+#[test]
+fn what_may_have_made_a_temporary_table_is_asked_about_before_a_batch_for_all() {
+    let mut stage = Stage::paired();
+    stage.client(&query("SELECT f(1)"));
+    stage.node(PRIMARY, &answer(&["f|0|public|true|"]));
+    stage.node(PRIMARY, &[complete("SELECT 1"), ready(b'I')].concat());
+    assert_eq!(stage.sent(PRIMARY), "QQ", "a question, and the call");
+    stage.client(&[parse("", "COMMIT"), bind("", ""), execute(""), parse("", "TABLE t")].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "another question");
+    stage.node(PRIMARY, &answer(&[""]));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PBEH".into(), "PBEH".into()));
+    for node in [PRIMARY, STANDBY] {
+        stage.node(node, &[bare(b'1'), bare(b'2'), complete("COMMIT")].concat());
+    }
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "P".into()));
+}
+
 #[test]
 fn while_a_batch_runs_on_a_standby_the_primary_is_asked() {
     for (volatile, to) in [("false", ("", "P")), ("true", ("P", ""))] {
@@ -575,14 +593,22 @@ fn what_is_attached_to_definitions_may_change_settings() {
         stage.node(PRIMARY, &[complete(tag), ready(b'I')].concat());
         assert_eq!(stage.sent(PRIMARY), "Q", "nothing is asked before something is read");
     };
-    for (answered, to) in [("e", ("Q", "")), ("", ("", "Q"))] {
+    for (text, answered, to) in [
+        ("SELECT 1", "e", ("Q", "")),
+        ("SELECT 1", "", ("", "Q")),
+        ("BEGIN", "e", ("Q", "")),
+        ("BEGIN", "", ("Q", "Q")),
+    ] {
         let mut stage = Stage::paired();
         define(&mut stage, "CREATE TABLE u (a int)", "CREATE TABLE");
         define(&mut stage, "COMMENT ON TABLE u IS ''", "COMMENT");
-        stage.client(&query("SELECT 1"));
+        stage.client(&query(text));
         assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("Q".into(), "".into()), "the question");
         stage.node(PRIMARY, &answer(&["w|false", answered]));
-        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), (to.0.into(), to.1.into()), "{answered}");
+        let parted = answered == "e";
+        assert_eq!(stage.released, if parted { vec![STANDBY] } else { vec![] });
+        let sent = (stage.sent(PRIMARY), if parted { String::new() } else { stage.sent(STANDBY) });
+        assert_eq!(sent, (to.0.into(), to.1.into()), "{text}, {answered}");
     }
     let mut stage = Stage::paired();
     define(&mut stage, "COMMENT ON TABLE t IS ''", "COMMENT");

@@ -80,6 +80,12 @@ fn a_statement_whose_rows_have_changed_is_refused_as_postgresql_refuses_it() {
             stage.sent(node);
         }
         stage.heard();
+        stage.client(&query("SHOW work_mem"));
+        assert_eq!(stage.sent(PRIMARY), "Q", "what is attached to definitions");
+        stage.node(PRIMARY, &[row("w\x1ffalse"), complete("SELECT 1"), ready(b'I')].concat());
+        stage.node(STANDBY, &[complete("SHOW"), ready(b'I')].concat());
+        stage.sent(STANDBY);
+        stage.heard();
         stage.begin();
         stage.client(&query("ALTER TABLE t ADD b int"));
         stage.node(PRIMARY, &[complete("ALTER TABLE"), ready(b'T')].concat());
