@@ -201,9 +201,10 @@ impl Session {
         }
     }
 
-    /// A function is called by its number on the primary, of which the client's message tells the number: that may be any.
-    pub(super) fn note_called_by_number(&mut self, number: u32) {
-        self.inquiry.called.unclear |= self.has_partners() && !LARGE_OBJECTS.contains(&number);
+    /// A function is called by its number at `target`: that may be any.
+    pub(super) fn note_called_by_number(&mut self, target: Target, number: u32) {
+        let alone = target == Target::MAIN && self.has_partners();
+        self.inquiry.called.unclear |= alone && !LARGE_OBJECTS.contains(&number);
     }
 
     /// True while it is not known, and no transaction block runs that read elsewhere before, whether what was used on the

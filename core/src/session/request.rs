@@ -724,7 +724,7 @@ impl Session {
             return Step::More;
         }
         self.ask(self.unknown(), Ask::FunctionCall, |session, to| {
-            session.note_called_by_number(number.map_or(0, |number| u32::from_be_bytes(*number)));
+            session.note_called_by_number(to, number.map_or(0, |number| u32::from_be_bytes(*number)));
             session.round_executes(&Summary::UNTOLD, b"", false);
             session.end_batch(to);
             session.note_sent(&Summary::UNTOLD, None, to);

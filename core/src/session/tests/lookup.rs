@@ -632,3 +632,17 @@ fn a_function_called_by_its_number_may_change_settings() {
         assert_eq!(stage.released.is_empty(), number == 957);
     }
 }
+
+#[test]
+fn a_function_that_all_backends_run_parts_none_from_the_others() {
+    let mut stage = Stage::replicated();
+    stage.client(&message(frontend::FUNCTION_CALL, &[&u32::to_be_bytes(77)[..], &[0; 6]].concat()));
+    let answer = message(backend::FUNCTION_CALL_RESPONSE, &[0xFF; 4]);
+    for node in [PRIMARY, STANDBY] {
+        assert_eq!(stage.sent(node), "F");
+        stage.node(node, &[answer.clone(), ready(b'I')].concat());
+    }
+    assert_eq!(stage.heard(), "VZ");
+    stage.client(&query("SELECT 1"));
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY), stage.released), ("".into(), "Q".into(), vec![]));
+}
