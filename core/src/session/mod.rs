@@ -546,6 +546,15 @@ impl Session {
         self.settle(now);
     }
 
+    /// Every session of the process has been given the view of this epoch, or a newer one: whoever is down in it is asked by
+    /// nobody any more.
+    pub fn handle_view_known(&mut self, epoch: u64, now: Instant) {
+        if epoch >= self.view.epoch {
+            self.replicas_out();
+            self.settle(now);
+        }
+    }
+
     /// A deadline of [`Session::poll_timeout`] has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some((deadline, timer)) = self.poll_timeout()

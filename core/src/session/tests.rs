@@ -47,6 +47,15 @@ impl Stage {
 
     /// The same with some standbys.
     fn attached(policy: crate::policy::Policy, standbys: &[NodeId]) -> Self {
+        Self::logged_in(crate::node::Mode::Streaming, policy, standbys)
+    }
+
+    /// A client whose writes go to two backends.
+    fn replicated() -> Self {
+        Self::logged_in(crate::node::Mode::Native, crate::policy::Policy::default(), &[STANDBY])
+    }
+
+    fn logged_in(mode: crate::node::Mode, policy: crate::policy::Policy, standbys: &[NodeId]) -> Self {
         let node = |id, role| crate::node::NodeView {
             id,
             weight_milli: if id == PRIMARY { 0 } else { 1000 },
@@ -56,7 +65,7 @@ impl Stage {
         };
         let mut nodes = vec![node(PRIMARY, crate::node::Role::Primary)];
         nodes.extend(standbys.iter().map(|id| node(*id, crate::node::Role::Standby)));
-        let view = Arc::new(View { epoch: 1, mode: crate::node::Mode::Streaming, nodes });
+        let view = Arc::new(View { epoch: 1, mode, nodes });
         let setup = Setup { load_balance: true, policy: Arc::new(policy), ..Setup::default() };
         let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
         let session = Session::new(Arc::new(setup), view, secrets, 7, 1, Commons::new(known()), NOW);
@@ -83,7 +92,7 @@ impl Stage {
             }
         }
         for (node, login) in wanted {
-            assert!(stage.session.handle_grant(node, Ok(link(node, login)), NOW).is_none());
+            assert!(stage.session.handle_grant(node, Ok(link(node, login, mode)), NOW).is_none());
         }
         stage.drain();
         assert_eq!(stage.heard(), "RSKZ");
@@ -194,10 +203,11 @@ pub(super) fn kinds(mut bytes: &[u8]) -> String {
     kinds
 }
 
-fn link(node: NodeId, login: Arc<Login>) -> Link {
+fn link(node: NodeId, login: Arc<Login>, mode: crate::node::Mode) -> Link {
     let mut link = Link::new(node, login, "nonce".into(), NOW);
     drained(link.writes());
-    let hot = if node != PRIMARY { &b"in_hot_standby\0on\0"[..] } else { b"in_hot_standby\0off\0" };
+    let hot =
+        if node != PRIMARY && !mode.is_replicated() { &b"in_hot_standby\0on\0"[..] } else { b"in_hot_standby\0off\0" };
     let bytes = [
         message(backend::AUTHENTICATION, &[0; 4]),
         message(backend::PARAMETER_STATUS, hot),

@@ -171,6 +171,7 @@ impl<E: Env> Drive<E> {
                     self.session.handle_cancel_done(now);
                 }
                 Mail::View(view) => self.session.handle_view(&view, now),
+                Mail::ViewKnown(epoch) => self.session.handle_view_known(epoch, now),
                 Mail::Shutdown(how) => self.session.handle_shutdown(how, now),
                 Mail::Rows(rows) => self.session.handle_show(&rows, now),
                 Mail::Outcome(outcome) => self.session.handle_command(*outcome, now),

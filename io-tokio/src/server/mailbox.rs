@@ -28,6 +28,8 @@ pub(super) enum Mail<S> {
     CancelDone(NodeId, bool),
     /// The cluster changed.
     View(Arc<View>),
+    /// All sessions have been told of the change of this epoch.
+    ViewKnown(u64),
     /// pgconvoy shuts down.
     Shutdown(Shutdown),
     /// The rows of a table.

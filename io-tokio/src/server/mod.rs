@@ -290,6 +290,7 @@ async fn work<E: Env>(
         waited += if fast { DRAIN_PERIOD } else { Duration::ZERO };
     }
     worker.close_idle();
+    worker.leave();
     Ok(())
 }
 

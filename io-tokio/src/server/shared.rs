@@ -23,6 +23,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Users without a password that the log names.
 const NAMED_USERS: usize = 256;
 
+/// In the place of an epoch: nobody is left to be told of one.
+const GONE: u64 = u64::MAX;
+
 /// A session, unique in the life of the process.
 pub type SessionId = u64;
 
@@ -45,6 +48,8 @@ pub(super) enum WorkerMail<P> {
     MakeRoom(NodeId, Arc<Login>, Limit, oneshot::Sender<bool>),
     /// Time to look for idle links whose connection has ended.
     Sweep,
+    /// The sessions of all workers have been told of the cluster's view of this epoch.
+    ViewKnown(u64),
     /// The configuration has been read again.
     Settings {
         /// Fewer links may be open than before.
@@ -123,6 +128,8 @@ pub(super) struct Shared<P> {
     /// What each worker has counted, node by node. It writes its own only.
     counts: Vec<Vec<NodeCounts>>,
     reshapings: AtomicU64,
+    /// The epoch of the view that each worker has told its sessions of.
+    views_told: Vec<AtomicU64>,
     /// Which tables were written when.
     pub mutations: Arc<Mutations>,
     /// Sessions of each worker.
@@ -152,6 +159,7 @@ impl<P> Shared<P> {
             cancel_keys: Mutex::default(),
             tokens: (0..nodes).map(|_| AtomicI64::new(settings.links_per_node.into())).collect(),
             reshapings: AtomicU64::new(0),
+            views_told: workers.iter().map(|_| AtomicU64::new(0)).collect(),
             mutations: Arc::new(Mutations::new(settings.written_tables)),
             counts: workers.iter().map(|_| (0..nodes).map(|_| NodeCounts::default()).collect()).collect(),
             loads: workers.iter().map(|_| AtomicU32::new(0)).collect(),
@@ -293,6 +301,20 @@ impl<P> Shared<P> {
     /// Sends a message to every worker.
     pub(super) fn tell_all(&self, mail: impl Fn() -> WorkerMail<P>) {
         (0..self.workers.len()).for_each(|worker| self.tell(worker, mail()));
+    }
+
+    /// A worker has told its sessions of the view of `epoch`. What all workers have told theirs is told by the last of them.
+    pub(super) fn view_told(&self, worker: usize, epoch: u64) {
+        self.views_told[worker].store(epoch, Ordering::SeqCst);
+        let known = self.views_told.iter().map(|told| told.load(Ordering::SeqCst)).min().unwrap_or(epoch);
+        if known >= epoch || epoch == GONE {
+            self.tell_all(|| WorkerMail::ViewKnown(known));
+        }
+    }
+
+    /// A worker has no sessions any more, and gets none.
+    pub(super) fn worker_gone(&self, worker: usize) {
+        self.view_told(worker, GONE);
     }
 
     /// Sends a message to every worker but one.

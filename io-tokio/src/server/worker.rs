@@ -570,6 +570,10 @@ impl<E: Env> Worker<E> {
                 let activities = sessions.iter().map(|(id, mailbox)| (*id, mailbox.activity.get())).collect();
                 let _asker_is_gone = reply.send(activities);
             }
+            WorkerMail::ViewKnown(epoch) => {
+                let sessions: Vec<_> = self.sessions.borrow().values().cloned().collect();
+                sessions.iter().for_each(|mailbox| self.deliver(mailbox, Mail::ViewKnown(epoch)));
+            }
             WorkerMail::ListIdle(reply) => {
                 let pool = self.pool.borrow();
                 let list: Vec<LinkInfo> = pool.idle().map(|(_, link)| links::info(link, None)).collect();
@@ -582,6 +586,7 @@ impl<E: Env> Worker<E> {
     pub(super) async fn follow(self: Rc<Self>) {
         let mut orders = self.orders.clone();
         let mut old = orders.borrow_and_update().clone();
+        self.shared.view_told(self.index, old.view.epoch);
         while orders.changed().await.is_ok() {
             let new = orders.borrow_and_update().clone();
             let old = std::mem::replace(&mut old, new.clone());
@@ -594,11 +599,19 @@ impl<E: Env> Worker<E> {
                     self.deliver(&mailbox, Mail::Shutdown(how));
                 }
             }
+            if old.view.epoch != new.view.epoch {
+                self.shared.view_told(self.index, new.view.epoch);
+            }
         }
     }
 
     pub(super) fn session_count(&self) -> usize {
         self.sessions.borrow().len()
+    }
+
+    /// Nothing is left to do here: nobody waits for this worker.
+    pub(super) fn leave(&self) {
+        self.shared.worker_gone(self.index);
     }
 
     pub(super) fn close_idle(self: &Rc<Self>) {

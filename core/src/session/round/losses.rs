@@ -4,7 +4,7 @@
 use super::super::port::Port;
 use super::super::{Closed, MAIN, Report, Session, SessionEvent};
 use crate::fault::{Culprit, Fault};
-use crate::node::{NodeId, NodeSet};
+use crate::node::{Health, NodeId, NodeSet};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
 use alloc::format;
@@ -83,10 +83,7 @@ impl Session {
                 self.events.push_back(SessionEvent::Release { node });
             }
         }
-        let Some(replicas) = &mut self.replicas else { return };
-        let still = replicas.missing.iter().filter(|node| !down(*node));
-        replicas.missing = still.collect();
-        if let Some(round) = &mut replicas.round {
+        if let Some(round) = self.replicas.as_mut().and_then(|replicas| replicas.round.as_mut()) {
             let ports = &self.ports;
             round.tallies.retain(|(position, _)| ports[*position].is_some());
         }
@@ -106,6 +103,14 @@ impl Session {
                 .hint("Connect again: another backend serves as the main one.");
             self.end(Some(fault));
         }
+    }
+
+    /// Every other session knows who is down, too: what goes on without them is not contradicted by what they would say.
+    pub(in crate::session) fn replicas_out(&mut self) {
+        let Some(replicas) = &mut self.replicas else { return };
+        let view = &self.view;
+        let down = |node: NodeId| view.node(node).is_some_and(|known| known.health == Health::Down);
+        replicas.missing = replicas.missing.iter().filter(|node| !down(*node)).collect();
     }
 
     /// The cluster still counts a backend that this session has lost: the session cannot go on.

@@ -189,3 +189,22 @@ fn a_block_that_failed_on_a_standby_that_is_lost_has_failed() {
     assert_eq!((kinds(&heard).as_str(), heard.last()), ("12EZ", Some(&b'E')));
     assert_eq!(stage.sent(PRIMARY), "Q", "the primary's block is made to fail before the client can commit it");
 }
+
+#[test]
+fn a_backend_is_out_for_all_sessions_before_one_goes_on_without_it() {
+    let mut stage = Stage::replicated();
+    let mut view = View::clone(&stage.session.view);
+    view.epoch += 1;
+    view.nodes[1].health = Health::Down;
+    let epoch = view.epoch;
+    stage.session.handle_view(&Arc::new(view), NOW);
+    stage.drain();
+    assert_eq!(stage.released, [STANDBY]);
+    stage.client(&query("SELECT 1"));
+    stage.session.handle_view_known(epoch - 1, NOW);
+    stage.drain();
+    assert_eq!(stage.sent(PRIMARY), "", "others may still ask it");
+    stage.session.handle_view_known(epoch, NOW);
+    stage.drain();
+    assert_eq!(stage.sent(PRIMARY), "Q");
+}

@@ -58,6 +58,8 @@ pub(super) enum Mail {
     CancelOtherDone,
     /// The cluster has changed.
     View(Arc<View>),
+    /// All others know that of this epoch, too.
+    ViewKnown(u64),
     /// There is room to write again.
     Room,
 }
@@ -274,8 +276,11 @@ impl World {
                     self.mark(Mark::ViewChanged);
                     self.routes.disturbed();
                     let sessions: Vec<SessionId> = self.proxy.seats.keys().copied().collect();
+                    for session in &sessions {
+                        self.proxy.mail.push_back((*session, Mail::View(Arc::clone(&view))));
+                    }
                     for session in sessions {
-                        self.proxy.mail.push_back((session, Mail::View(Arc::clone(&view))));
+                        self.proxy.mail.push_back((session, Mail::ViewKnown(view.epoch)));
                     }
                 }
                 ClusterEvent::Measured { standby, .. } => {

@@ -145,6 +145,7 @@ impl World {
             }
             Mail::CancelOtherDone => seat.waiting = false,
             Mail::View(view) => seat.session.handle_view(&view, now),
+            Mail::ViewKnown(epoch) => seat.session.handle_view_known(epoch, now),
             Mail::Room => {}
         }
         self.pump(id);
@@ -293,7 +294,9 @@ impl World {
                 // Only the session itself hears that it is out.
                 let mut view = View::clone(self.proxy.cluster.view());
                 view.nodes.iter_mut().filter(|known| known.id == node).for_each(|known| known.health = Health::Down);
+                let epoch = view.epoch;
                 self.proxy.mail.push_back((id, Mail::View(Arc::new(view))));
+                self.proxy.mail.push_back((id, Mail::ViewKnown(epoch)));
             }
             Report::Left(node) => {
                 self.mark(Mark::LeftBehind);
