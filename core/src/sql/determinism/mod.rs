@@ -18,6 +18,7 @@
 //! writes.
 
 pub mod extended;
+pub mod lock;
 mod parse;
 mod plan;
 mod refusal;
@@ -100,6 +101,9 @@ pub struct Findings {
     calls_writer: bool,
     /// Arguments of `currval`, or the whole of `lastval()`.
     reads_sequences: Vec<Range<usize>>,
+    /// Arguments that name sequences which each server moves for itself: of `nextval` for rows that only the client sees, and
+    /// of `setval`.
+    moves: Vec<Range<usize>>,
 }
 
 /// One expression that is to be replaced.
@@ -234,7 +238,8 @@ pub fn inspect(text: &[u8], dialect: Dialect) -> Findings {
 impl Findings {
     /// Nothing is to be done or looked up.
     pub fn is_empty(&self) -> bool {
-        self.spots.is_empty() && self.refusal.is_none() && self.executes.is_none() && self.tables().next().is_none()
+        let quiet = self.spots.is_empty() && self.refusal.is_none() && self.executes.is_none();
+        quiet && self.moves.is_empty() && self.tables().next().is_none()
     }
 
     /// The expressions that each server would evaluate to a value of its own.
@@ -257,6 +262,11 @@ impl Findings {
     /// Why nothing but refusing is possible, whatever the tables are.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_ref()
+    }
+
+    /// The text is not understood: whether it is one that PostgreSQL understands is to be found out.
+    pub fn is_unclear(&self) -> bool {
+        self.refusal.as_ref().is_some_and(|refusal| refusal.reason == Reason::NotUnderstood)
     }
 
     /// It is a `PREPARE`, for [`Plan::parametrize`].

@@ -35,6 +35,7 @@ pub struct Plan {
     /// In the order of the text, none within another.
     pub(super) edits: Vec<Edit>,
     locks: Vec<Range<usize>>,
+    moves: Vec<Vec<u8>>,
     notes: Vec<Note>,
     /// Parameters that the client's text has.
     pub(super) parameters: u32,
@@ -62,6 +63,12 @@ impl Plan {
     /// the same rows the same values of its sequences. A comment in front of the text overrules it.
     pub fn locks(&self) -> &[Range<usize>] {
         &self.locks
+    }
+
+    /// Expressions that name sequences which each server moves for itself: they must be locked before, too
+    /// ([`super::lock::sequence`]).
+    pub fn moves(&self) -> &[Vec<u8>] {
+        &self.moves
     }
 
     /// What could make servers differ.
@@ -96,6 +103,7 @@ pub(super) fn make<'t>(
     let plan = Plan {
         parameters: findings.parameters,
         notes: findings.notes.clone(),
+        moves: findings.moves.iter().map(|range| text[range.clone()].into()).collect(),
         prepares: findings.prepares,
         appends: findings.executes.as_ref().map(|execution| (execution.at, execution.arguments == Arguments::Some)),
         opens_list: findings.executes.as_ref().is_some_and(|execution| execution.arguments == Arguments::None),

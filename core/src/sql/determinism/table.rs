@@ -121,7 +121,7 @@ pub fn question<'n>(names: impl IntoIterator<Item = &'n [u8]>) -> Vec<u8> {
 }
 
 /// The parts of a name, with nothing else between them than their dots.
-fn without_comments(name: &[u8]) -> Vec<u8> {
+pub(super) fn without_comments(name: &[u8]) -> Vec<u8> {
     match Tokens::new(name, Dialect::default()) {
         Ok(tokens) => (0..tokens.len()).flat_map(|at| tokens.spelling(at)).copied().collect(),
         Err(_) => name.to_vec(),

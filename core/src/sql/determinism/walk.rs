@@ -208,6 +208,14 @@ impl Parser<'_> {
         }
         let unknown = !call.builtin || !crate::sql::is_builtin(name) && !is_type_name(name);
         let writes = call.builtin && words::writes(name);
+        if call.builtin
+            && name.is("setval")
+            && let Some((from, to)) = self.tokens.items(call.open + 1, close).first().copied()
+            && self.arguments_are_known(Arguments::Constant, from, to)
+        {
+            let argument = self.tokens.bytes(from, to);
+            self.found.moves.push(argument);
+        }
         self.found.calls_writer |= writes;
         if unknown {
             let range = self.tokens.bytes(call.from, call.last + 1);
@@ -279,7 +287,16 @@ impl Parser<'_> {
         place: Place,
     ) {
         let range = self.tokens.bytes(call.from, end);
-        if class >= Class::Evaluation && place.shown {
+        if class == Class::Sequence && place.shown {
+            // Only the client sees the value, but the sequence goes on.
+            self.found.calls_writer = true;
+            if place.many {
+                let argument = self.tokens.bytes(call.open + 1, end - 1);
+                self.found.moves.push(argument);
+                return self.found.notes.push(Note::OnlyShown(range));
+            }
+        }
+        if class == Class::Evaluation && place.shown {
             self.found.notes.push(Note::OnlyShown(range));
         } else if class >= Class::Evaluation && place.many {
             self.found.refuse(Reason::PerRow, range);

@@ -129,7 +129,7 @@ pub(super) fn makes_large_object(name: Name<'_>) -> bool {
 
 /// Whether a call of the function `name`, a built-in one, needs a closer look.
 pub(super) fn matters(name: Name<'_>) -> bool {
-    find(name).is_some() || is_servers_own(name) || makes_large_object(name) || name.is("age")
+    find(name).is_some() || is_servers_own(name) || makes_large_object(name) || name.is("age") || name.is("setval")
 }
 
 /// Whether a built-in function leaves something in its server that others can read.

@@ -343,7 +343,7 @@ fn definitions_keep_their_expressions() {
 fn what_only_the_client_sees_stays() {
     untouched(&[
         "SELECT now(), random(), ctid FROM plain WHERE at < CURRENT_DATE",
-        "SELECT nextval('s')",
+        "SELECT nextval('s') FROM plain",
         "SELECT a FROM plain TABLESAMPLE system (10)",
         "SELECT a FROM plain WHERE at < 'yesterday' FOR UPDATE SKIP LOCKED",
         "INSERT INTO plain (a) VALUES (1) ON CONFLICT (a) DO UPDATE SET b = 'x' RETURNING (xmax = 0) AS fresh, random()",
@@ -355,6 +355,19 @@ fn what_only_the_client_sees_stays() {
     ]);
     let findings = inspect(b"UPDATE plain SET a = 1 RETURNING random()", Dialect::default());
     assert_eq!(findings.notes, [Note::OnlyShown(33..41)]);
+}
+
+/// A sequence goes on, whoever sees its values: it is asked for them, or locked while each server moves it.
+#[test]
+fn what_moves_sequences_is_told() {
+    let moves = |text: &str| -> Vec<String> {
+        plan(text).moves().iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    };
+    assert!(plan("SELECT nextval('s')").asks_all_nodes() && moves("SELECT nextval('s')").is_empty());
+    assert_eq!(moves("SELECT nextval('s'), a FROM plain"), ["'s'"]);
+    assert_eq!(moves("UPDATE plain SET a = 1 RETURNING nextval('s')"), ["'s'"]);
+    assert_eq!(moves("SELECT setval('public.s', max(a)) FROM plain"), ["'public.s'"]);
+    assert!(moves("SELECT currval('s')").is_empty());
 }
 
 #[test]
