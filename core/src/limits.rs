@@ -11,6 +11,13 @@ pub const SMALL_MESSAGE_BYTES: u32 = 10_000;
 /// How much of a Query or Parse message is held to understand it, in bytes. A longer one is not understood, so the
 /// primary gets it, and the session stays there.
 pub const INSPECT_BYTES: usize = 256 * 1024;
+/// The same where pgconvoy replicates: there, a longer one is refused. Enough for 100,000 rows of ordinary width.
+pub const REPLICATED_INSPECT_BYTES: usize = 16 * 1024 * 1024;
+/// Relations whose columns a session keeps in mind where pgconvoy replicates; above it, it begins anew.
+pub const AGREED_TABLES: usize = 512;
+/// Longest text of a prepared statement that is kept where pgconvoy replicates, in bytes: one that is longer must be prepared
+/// again once its tables have changed.
+pub const AGREED_TEXT_BYTES: usize = 16 * 1024;
 /// How much of a Bind message is held to find its two names, in bytes.
 pub const BIND_PREFIX_BYTES: usize = 16 * 1024;
 /// How much of an ErrorResponse is looked at before it is relayed, in bytes: severity and SQLSTATE stand first.

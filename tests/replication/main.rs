@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alike;
 mod beside;
 mod servers;
 mod verify;
@@ -114,10 +115,10 @@ fn copied_rows_and_large_statements_reach_every_backend() {
     servers.assert_alike();
 }
 
-/// Seed S4's walk: a database, pgbench's tables, a million rows, and the same counts everywhere.
+/// Seed S4's walk: a database, pgbench's tables, a million rows, and the same rows everywhere, with their times.
 #[test]
 fn the_walk_of_the_seed() {
-    let servers = Servers::start(2);
+    let servers = Servers::start(3);
     let proxy = servers.proxy().start();
     let port = proxy.address().port().to_string();
     let run = |program: &str, arguments: &[&str]| {
@@ -146,7 +147,7 @@ fn the_walk_of_the_seed() {
         let counts = servers.ask("bench_replication", &format!("SELECT count(*) FROM {table}"));
         assert!(counts.iter().all(|count| *count == counts[0]), "{table}: {counts:?}");
     }
-    for table in ["pgbench_accounts", "pgbench_tellers", "pgbench_branches"] {
+    for table in ["pgbench_accounts", "pgbench_tellers", "pgbench_branches", "pgbench_history"] {
         let sums = servers.ask("bench_replication", &servers::digest(table));
         assert!(sums.iter().all(|sum| *sum == sums[0]), "{table}: {sums:?}");
     }

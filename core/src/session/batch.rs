@@ -102,7 +102,12 @@ impl Session {
     pub(super) fn break_batch(&mut self, fault: &Fault) {
         let mut out = Vec::new();
         build::error(&mut out, Severity::Error, fault);
-        self.tell(&out);
+        self.break_batch_with(&out);
+    }
+
+    /// The same with an ErrorResponse.
+    pub(super) fn break_batch_with(&mut self, error: &[u8]) {
+        self.tell(error);
         self.skipping = true;
         self.lost_reply = true;
     }

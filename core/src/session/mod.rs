@@ -3,7 +3,8 @@
 //! Read in this order: [`Session`] (the boundary), `login` (start-up to the first ReadyForQuery), `request` (what the
 //! client sends), `batch` (what of it is one transaction), `route` (where it goes), `reply` (what backends answer),
 //! `repeat` (what a standby refuses), `settle` (what follows from both), `round` (what goes to every backend, where
-//! pgconvoy replicates), `port`, `statements` and `shape` (the bookkeeping), `local` (answers of pgconvoy's own),
+//! pgconvoy replicates), `determinism` (what is made alike before it goes there), `consult` (the questions that takes),
+//! `objects` (numbers of large objects), `port`, `statements` and `shape` (the bookkeeping), `local` (answers of pgconvoy's own),
 //! `journal` (what is reported),
 //! `decisions` (what is kept of routing).
 //!
@@ -11,12 +12,15 @@
 
 mod adaptive;
 mod batch;
+mod consult;
 pub mod decisions;
+mod determinism;
 pub mod explain;
 mod journal;
 pub mod local;
 mod login;
 mod lookup;
+mod objects;
 mod port;
 mod repeat;
 mod reply;
@@ -33,7 +37,7 @@ use crate::auth::passwd::PasswordFile;
 use crate::auth::scram::KeyCache;
 use crate::catalog::Catalog;
 use crate::fault::Fault;
-use crate::limits::{HELD_INPUT_BYTES, PENDING_REQUESTS, WRITE_QUEUE_BYTES};
+use crate::limits::{PENDING_REQUESTS, WRITE_QUEUE_BYTES};
 use crate::link::{Link, Login, Refused};
 use crate::mutations::Mutations;
 use crate::node::{Health, NodeId, NodeSet, View};
@@ -728,7 +732,7 @@ impl Session {
             port.owed.iter().for_each(|owed| names.count(*owed));
             (position, names)
         }));
-        assert!(self.client.held.len() <= 2 * HELD_INPUT_BYTES, "client input piled up");
+        assert!(self.client.held.len() <= 2 * self.held_bytes(), "client input piled up");
         for port in self.ports.iter().flatten() {
             port.queue.invariants();
             assert!(port.owed.len() <= 2 * PENDING_REQUESTS, "owed replies piled up");
@@ -762,7 +766,7 @@ impl Session {
     }
 
     fn wants_client(&self) -> bool {
-        let full = self.client.held.len() >= HELD_INPUT_BYTES || self.client.queue.len() >= WRITE_QUEUE_BYTES;
+        let full = self.client.held.len() >= self.held_bytes() || self.client.queue.len() >= WRITE_QUEUE_BYTES;
         if self.client.gone || self.is_over() || full {
             return false;
         }

@@ -100,6 +100,8 @@ pub(super) enum Ask {
     Unwrap,
     /// A Query of pgconvoy's own about the catalogue: one value and ReadyForQuery, which nobody else sees.
     Question,
+    /// A message of a question of pgconvoy's own in the extended protocol, in the client's transaction: one reply.
+    Consult,
     /// A Close of pgconvoy's own, whose CloseComplete tells that everything before it has been answered.
     Probe,
 }
@@ -107,8 +109,8 @@ pub(super) enum Ask {
 impl Ask {
     /// True for the messages of the extended protocol that an error makes the backend skip, up to Sync.
     pub(super) const fn is_extended(self) -> bool {
-        use Ask::{Bind, Close, ClosePortal, Describe, Execute, Fail, Parse, Prepare, Shape};
-        matches!(self, Parse | Bind | Describe | Shape | Execute | Close | ClosePortal | Prepare | Fail)
+        use Ask::{Bind, Close, ClosePortal, Consult, Describe, Execute, Fail, Parse, Prepare, Shape};
+        matches!(self, Parse | Bind | Describe | Shape | Execute | Close | ClosePortal | Prepare | Fail | Consult)
     }
 
     /// True for the messages that give or take the name of a portal.
@@ -141,6 +143,8 @@ pub(super) struct Owed {
     pub single: bool,
     /// True when the client has seen that reply from another port.
     pub heard: bool,
+    /// So many of the parameters that the reply describes are pgconvoy's own.
+    pub hides: u16,
 }
 
 impl Owed {
@@ -265,7 +269,7 @@ impl Port {
             return;
         }
         self.flushed = false;
-        self.owed.push_back(Owed { ask, relay, single: false, heard: false });
+        self.owed.push_back(Owed { ask, relay, single: false, heard: false, hides: 0 });
         if ask.is_extended() {
             self.unsynced = true;
         } else if ask == Ask::Sync {

@@ -7,6 +7,7 @@ use super::shape;
 use super::{Closed, MAIN, Report, Session, SessionEvent};
 use crate::fault::{Culprit, Fault};
 use crate::limits::{BACKEND_CONTROL_BYTES, ERROR_PREFIX_BYTES, SMALL_CHUNK_BYTES};
+use crate::sql::determinism::extended::parameter_description;
 use crate::wire::build::{self, Severity};
 use crate::wire::tag::backend;
 use crate::wire::{ErrorHead, HEADER_BYTES, Header, TransactionStatus};
@@ -21,6 +22,8 @@ enum Verdict {
     Relay,
     /// It goes nowhere.
     Drop,
+    /// Another goes to the client in its place.
+    Replace(Vec<u8>),
     /// More of it must be there first.
     More,
 }
@@ -101,6 +104,12 @@ impl Session {
                         false => Ok(Verdict::More),
                     }
                 }
+                backend::DATA_ROW if asked == Some(Ask::Consult) => {
+                    match self.read_consulted(position, header, &front[..here]) {
+                        true => Ok(Verdict::Drop),
+                        false => Ok(Verdict::More),
+                    }
+                }
                 backend::DATA_ROW | backend::COPY_DATA => Self::judge_row(port),
                 backend::ROW_DESCRIPTION => self.judge_description(position, header, front),
                 _ => self.judge(position, header, &front[..here]),
@@ -108,6 +117,16 @@ impl Session {
             let relay = match verdict {
                 Ok(Verdict::Relay) => true,
                 Ok(Verdict::Drop) => false,
+                Ok(Verdict::Replace(message)) => {
+                    if tallied {
+                        self.hold_back(header, &input[run..run + here]);
+                    }
+                    self.relay(input, &mut run);
+                    if !self.client.gone {
+                        self.client.queue.push(message.into());
+                    }
+                    false
+                }
                 Ok(Verdict::More) => break,
                 Err(what) => {
                     self.relay(input, &mut run);
@@ -185,7 +204,7 @@ impl Session {
     /// Judges a message that is no row. `front` is as much of it as is there.
     fn judge(&mut self, position: usize, header: Header, front: &[u8]) -> Result<Verdict, &'static str> {
         use Ask::{Abort, Bind, Close, ClosePortal, Describe, Execute, FunctionCall, Parse};
-        use Ask::{Prepare, Probe, Query, Question, Shape, Unwrap, Wrap};
+        use Ask::{Consult, Prepare, Probe, Query, Question, Shape, Unwrap, Wrap};
         let whole = front.len() == header.total;
         match header.tag {
             backend::ERROR_RESPONSE => return Ok(self.judge_error(position, header, front)),
@@ -209,6 +228,18 @@ impl Session {
                 return Err("a message that is out of place");
             }
         }
+        if header.tag == backend::PARAMETER_DESCRIPTION && owed.hides > 0 && owed.relay {
+            if !whole {
+                return Ok(Verdict::More);
+            }
+            let mut seen = Vec::new();
+            parameter_description(&front[HEADER_BYTES..], owed.hides, &mut seen)
+                .map_err(|_| "a description of fewer parameters than there are")?;
+            return Ok(Verdict::Replace(seen));
+        }
+        if owed.ask == Consult && !self.consulted(position, header, front) {
+            return Ok(Verdict::More);
+        }
         let short = header.total <= BACKEND_CONTROL_BYTES;
         if owed.ask == Shape && header.tag == backend::ROW_DESCRIPTION && short && !whole {
             return Ok(Verdict::More);
@@ -223,12 +254,13 @@ impl Session {
         }
         let Some(port) = &mut self.ports[position] else { return Ok(Verdict::Drop) };
         let done = match (header.tag, owed.ask) {
-            (backend::PARSE_COMPLETE, Parse | Prepare)
-            | (backend::BIND_COMPLETE, Bind)
-            | (backend::CLOSE_COMPLETE, Close | ClosePortal | Probe)
-            | (backend::ROW_DESCRIPTION | backend::NO_DATA, Describe | Shape)
+            (backend::PARSE_COMPLETE, Parse | Prepare | Consult)
+            | (backend::BIND_COMPLETE, Bind | Consult)
+            | (backend::CLOSE_COMPLETE, Close | ClosePortal | Probe | Consult)
+            | (backend::ROW_DESCRIPTION | backend::NO_DATA, Describe | Shape | Consult)
+            | (backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE, Consult)
             | (backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::PORTAL_SUSPENDED, Execute) => true,
-            (backend::PARAMETER_DESCRIPTION, Describe | Shape)
+            (backend::PARAMETER_DESCRIPTION, Describe | Shape | Consult)
             | (backend::FUNCTION_CALL_RESPONSE, FunctionCall)
             | (
                 backend::COMMAND_COMPLETE | backend::EMPTY_QUERY_RESPONSE | backend::ROW_DESCRIPTION,
@@ -292,9 +324,13 @@ impl Session {
         }
         let head = ErrorHead::parse(&front[HEADER_BYTES..]);
         let Some(repeats) = self.is_repeatable(position, &head, header, front) else { return Verdict::More };
+        let Some(port) = &self.ports[position] else { return Verdict::Drop };
+        let asked = port.owed.front().map(|owed| owed.ask);
+        if asked == Some(Ask::Consult) && !head.is_fatal() && !self.consultation_failed(header, front) {
+            return Verdict::More;
+        }
         let Some(port) = &mut self.ports[position] else { return Verdict::Drop };
         port.copy_in = false;
-        let asked = port.owed.front().map(|owed| owed.ask);
         // Those that pgconvoy itself has provoked are nobody's concern.
         if head.is_fatal() || !matches!(asked, Some(Ask::Abort | Ask::Fail | Ask::Question)) {
             let report = Report::Erred { node: port.node, gravity: head.gravity };
@@ -310,6 +346,10 @@ impl Session {
         };
         if owed.ask == Ask::Question {
             self.inquiry.fails();
+            return Verdict::Drop;
+        }
+        if owed.ask == Ask::Consult {
+            port.skip_to_sync();
             return Verdict::Drop;
         }
         port.erred = true;

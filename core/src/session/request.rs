@@ -1,5 +1,6 @@
 //! What the client sends: each message is understood as far as routing needs, and sent on untouched.
 
+use super::determinism::{Agreed, Alike};
 use super::port::{Ask, Target};
 use super::round::Order;
 use super::statements::{Naming, Portal, Summary, UNJUDGED};
@@ -26,6 +27,8 @@ pub(super) enum Step {
     Forward { to: Target, before: Vec<(Target, Bytes)> },
     /// These go in front of it, each to its own ports, and their answers must come before it is looked at again.
     Before(Vec<(Target, Bytes)>),
+    /// These go in its place, each to its own ports.
+    Instead(Vec<(Target, Bytes)>),
     /// It goes nowhere.
     Drop,
 }
@@ -113,7 +116,8 @@ impl Session {
             let front = &input[run.bytes..];
             let reports = self.events.len();
             let step = self.consider(header, front);
-            if matches!(step, Ok(Step::Forward { .. } | Step::Drop)) {
+            if matches!(step, Ok(Step::Forward { .. } | Step::Instead(_) | Step::Drop)) {
+                self.front_passed();
                 self.report_client_message(header, front, reports);
             }
             match step {
@@ -133,6 +137,14 @@ impl Session {
                         self.send(ports, &message);
                     }
                     self.pass(&mut run, input, header.total, to);
+                }
+                Ok(Step::Instead(messages)) => {
+                    self.attempt.lose();
+                    for (ports, message) in messages {
+                        self.cut(&mut run, input);
+                        self.send(ports, &message);
+                    }
+                    self.pass(&mut run, input, header.total, Target::NONE);
                 }
                 Ok(Step::Drop) => self.pass(&mut run, input, header.total, Target::NONE),
                 Err(fault) => {
@@ -230,6 +242,7 @@ impl Session {
         let must_wait = |port: &super::Port| port.is_full() || port.must_tell_first(header.tag);
         if self.showing.is_some()
             || self.inquiry.is_open()
+            || self.is_consulting()
             || self.attempt.is_refused()
             || self.cancels > 0
             || self.ports.iter().flatten().any(|port| must_wait(port))
@@ -333,7 +346,7 @@ impl Session {
     }
 
     fn consider_query(&mut self, header: Header, front: &[u8]) -> Result<Step, Fault> {
-        let long = header.total > INSPECT_BYTES;
+        let long = header.total > self.inspect_bytes();
         if !long && front.len() < header.total {
             return Ok(Step::More);
         }
@@ -342,7 +355,7 @@ impl Session {
             return Ok(Step::Wait);
         }
         let text = if long { None } else { split_cstr(&front[HEADER_BYTES..header.total]).map(|(text, _)| text) };
-        let Some((summary, naming)) = self.understand(text) else { return Ok(Step::Wait) };
+        let Some((summary, mut naming)) = self.understand(text) else { return Ok(Step::Wait) };
         if let Some(local) = summary.local {
             return Ok(self.local_query(local, text.unwrap_or_default()));
         }
@@ -350,6 +363,21 @@ impl Session {
         if self.is_replicated() && self.is_in_batch() {
             // It ends the batch, wherever that went.
             to = self.everyone();
+        }
+        if !self.may_send(to) {
+            return Ok(Step::Wait);
+        }
+        let mut instead = None;
+        if self.is_replicated() && to.is_several() && may_differ(&summary, naming.as_deref()) {
+            match self.query_alike(text, &summary, naming.as_deref()) {
+                Alike::AsIs => {}
+                Alike::More | Alike::Wait => return Ok(Step::Wait),
+                Alike::Refused(error) => return Ok(self.refuse(frontend::QUERY, &error)),
+                Alike::Message(message, agreed) => {
+                    instead = Some(message);
+                    naming = with_agreed(naming, agreed);
+                }
+            }
         }
         let afterwards = naming.clone().filter(|naming| naming.changes_names());
         if !self.may_send(to) || (afterwards.is_some() && self.owes_ready()) {
@@ -397,7 +425,7 @@ impl Session {
             }
         }
         self.last = to;
-        Ok(Step::Forward { to, before })
+        Ok(sent(to, before, instead))
     }
 
     /// Analyses a text, and looks its names up if its route depends on them; a text that cannot be read is `None`.
@@ -417,6 +445,7 @@ impl Session {
         }
         let waits = written.is_none() && self.look_up(text, &uses, &mut summary);
         self.note_calls(text, &uses, &summary);
+        self.note_written_names(text, &uses, &summary);
         if !summary.open {
             // What it writes may be given a trigger.
             summary.judged_at = self.knowledge();
@@ -430,14 +459,15 @@ impl Session {
     }
 
     fn consider_parse(&mut self, header: Header, front: &[u8]) -> Result<Step, Fault> {
-        let long = header.total > INSPECT_BYTES;
-        if front.len() < header.total.min(INSPECT_BYTES) {
+        let most = self.inspect_bytes();
+        let long = header.total > most;
+        if front.len() < header.total.min(if long { INSPECT_BYTES } else { most }) {
             return Ok(Step::More);
         }
-        let body = &front[HEADER_BYTES..header.total.min(INSPECT_BYTES)];
+        let body = &front[HEADER_BYTES..header.total.min(front.len())];
         let Some((name, rest)) = split_cstr(body) else { return Ok(self.malformed(Ask::Parse)) };
         let text = if long { None } else { split_cstr(rest).map(|(text, _)| text) };
-        let Some((summary, naming)) = self.understand(text) else { return Ok(Step::Wait) };
+        let Some((summary, mut naming)) = self.understand(text) else { return Ok(Step::Wait) };
         if summary.local.is_some() {
             return Ok(self.local_parse(name, summary, text.unwrap_or_default()));
         }
@@ -452,7 +482,21 @@ impl Session {
         };
         // What cannot be brought to the primary later is there from the start.
         let stays = self.statements.has_room(name, source.map_or(0, <[u8]>::len));
-        let to = if stays || known.is_some() { to } else { to.with(self.unknown()) };
+        let mut to = if stays || known.is_some() { to } else { to.with(self.unknown()) };
+        let (mut instead, mut agreed) = (None, None);
+        if self.is_replicated() && known.is_none() && may_differ(&summary, naming.as_deref()) {
+            match self.parse_alike(body, text, &summary, naming.as_deref()) {
+                Alike::AsIs => {}
+                Alike::More | Alike::Wait => return Ok(Step::Wait),
+                Alike::Refused(error) => return Ok(self.refuse(frontend::PARSE, &error)),
+                Alike::Message(message, plan) => {
+                    to = self.everyone();
+                    naming = with_agreed(naming, plan.clone());
+                    (instead, agreed) = (Some(message), plan);
+                }
+            }
+        }
+        let source = instead.as_deref().or(source);
         if !self.may_send(to) || !self.join_round(to, Some(self.order_of(&summary))) {
             return Ok(Step::Wait);
         }
@@ -464,11 +508,11 @@ impl Session {
             self.bring(name, to, &mut before);
         }
         self.note_called(to);
-        self.statements.parse_sent(name, to, (summary, naming), source);
+        self.statements.parse_sent(name, to, (summary, naming), agreed, source);
         self.report_sent(to, "Parse: ", text);
         self.note_asked(to, Ask::Parse);
         self.last = to;
-        Ok(Step::Forward { to, before })
+        Ok(sent(to, before, instead))
     }
 
     /// Statements are kept when another port may need them, or their text is reported again when they run.
@@ -525,6 +569,16 @@ impl Session {
             // It is looked for there when it is not found here.
             to = self.unknown();
         }
+        let mut instead = None;
+        if self.is_replicated() {
+            match self.bind_alike(header, front, name, &judged, to) {
+                Alike::AsIs => {}
+                Alike::More => return Ok(Step::More),
+                Alike::Wait => return Ok(Step::Wait),
+                Alike::Refused(error) => return Ok(self.refuse(frontend::BIND, &error)),
+                Alike::Message(message, _) => instead = Some(message),
+            }
+        }
         if !self.may_send(to) || !self.join_round(to, Some(self.order_of(&judged))) {
             return Ok(Step::Wait);
         }
@@ -550,7 +604,7 @@ impl Session {
         self.statements.bind_sent(portal, Portal { on: to, summary, naming, text, told });
         self.note_asked(to, Ask::Bind);
         self.last = to;
-        Ok(Step::Forward { to, before })
+        Ok(sent(to, before, instead))
     }
 
     /// The node whose answer the client gets if it runs a prepared statement now. `None` if there is no such statement, or
@@ -646,6 +700,7 @@ impl Session {
             return self.malformed(if closes { Ask::Close } else { Ask::Describe });
         };
         let of_portal = kind == b'P';
+        let mut hides = 0;
         let (on, local, told) = if of_portal {
             let portal = self.statements.portal(name);
             let told = portal.and_then(|portal| portal.told.clone());
@@ -653,6 +708,8 @@ impl Session {
         } else {
             let known = self.statements.statement(name);
             let told = known.and_then(|(_, known)| known.told.clone());
+            let agreed = known.and_then(|(_, known)| known.agreed.as_deref());
+            hides = agreed.map_or(0, |agreed| agreed.added);
             (known.map(|(on, _)| on), known.and_then(|(_, known)| known.summary.local), told)
         };
         if let Some(local) = local {
@@ -690,6 +747,10 @@ impl Session {
             self.note_asked(to, ask);
         } else {
             self.note_described(to, told);
+            let position = to.speaker();
+            if let Some(owed) = self.ports[position].as_mut().and_then(|port| port.owed.back_mut()) {
+                owed.hides = hides;
+            }
         }
         self.last = to;
         Step::Forward { to, before }
@@ -723,12 +784,26 @@ impl Session {
         if number.is_none() && front.len() < header.total {
             return Step::More;
         }
-        self.ask(self.unknown(), Ask::FunctionCall, |session, to| {
+        let mut instead = None;
+        if self.is_replicated() {
+            match self.call_alike(header, front) {
+                Alike::AsIs => {}
+                Alike::More => return Step::More,
+                Alike::Wait => return Step::Wait,
+                Alike::Refused(error) => return self.refuse(frontend::FUNCTION_CALL, &error),
+                Alike::Message(message, _) => instead = Some(message),
+            }
+        }
+        let step = self.ask(self.unknown(), Ask::FunctionCall, |session, to| {
             session.note_called_by_number(to, number.map_or(0, |number| u32::from_be_bytes(*number)));
             session.round_executes(&Summary::UNTOLD, b"", false);
             session.end_batch(to);
             session.note_sent(&Summary::UNTOLD, None, to);
-        })
+        });
+        match step {
+            Step::Forward { to, before } => sent(to, before, instead),
+            step => step,
+        }
     }
 
     /// Terminate: what was asked before it still runs to its end, except a copy whose data will never come.
@@ -766,8 +841,28 @@ impl Session {
     }
 }
 
+/// A message, or another in its place, goes to `to` behind what stands in `before`.
+fn sent(to: Target, mut before: Vec<(Target, Bytes)>, instead: Option<Bytes>) -> Step {
+    let Some(message) = instead else { return Step::Forward { to, before } };
+    before.push((to, message));
+    Step::Instead(before)
+}
+
+/// Whether backends may come to differ by a statement.
+fn may_differ(summary: &Summary, naming: Option<&Naming>) -> bool {
+    summary.writes || matches!(naming, Some(Naming::Prepares(..) | Naming::Executes { .. }))
+}
+
+/// What a `PREPARE` gives a name to.
+fn with_agreed(naming: Option<Rc<Naming>>, agreed: Option<Rc<Agreed>>) -> Option<Rc<Naming>> {
+    match (naming.as_deref(), agreed) {
+        (Some(Naming::Prepares(name, _)), agreed @ Some(_)) => Some(Rc::new(Naming::Prepares(name.clone(), agreed))),
+        _ => naming,
+    }
+}
+
 /// The statement text of a whole Parse message.
-fn statement_text(message: &[u8]) -> &[u8] {
+pub(super) fn statement_text(message: &[u8]) -> &[u8] {
     let text = split_cstr(&message[HEADER_BYTES..]).and_then(|(_, rest)| split_cstr(rest)).map(|(text, _)| text);
     text.unwrap_or_default()
 }

@@ -111,7 +111,7 @@ impl Session {
                 let wanted = self.choose(&self.executed(summary, naming));
                 known.within_reach(on, wanted)
             }),
-            Some(Naming::Prepares(name) | Naming::Deallocates(name)) => {
+            Some(Naming::Prepares(name, _) | Naming::Deallocates(name)) => {
                 known(name).map_or(self.unknown(), |(on, _)| self.refusing(on))
             }
             Some(Naming::Fetches(name) | Naming::Closes(name)) => {
@@ -214,6 +214,7 @@ impl Session {
             self.note_temporaries(summary);
         }
         self.note_path(summary);
+        self.note_moves(summary);
         if summary.stateful {
             self.alone |= target == Target::MAIN && self.ports[MAIN].as_ref().is_some_and(|port| port.unsynced);
             self.stateful = true;

@@ -80,6 +80,9 @@ impl Session {
 
     /// Nothing is owed, though the last answer may still be passing by: transaction states are known, and compared.
     fn quiet(&mut self) {
+        if self.go_on_consulting() {
+            return;
+        }
         self.stateful = false;
         self.bringing = false;
         self.committing = false;
@@ -104,6 +107,9 @@ impl Session {
         self.attempt.renew();
         let idle = self.transaction_status() == TransactionStatus::Idle;
         let chained = core::mem::take(&mut self.chained) && !idle;
+        if idle {
+            self.names_settled();
+        }
         if idle || chained {
             self.pinned &= chained;
             self.wrote = self.pinned;

@@ -3,6 +3,7 @@
 //! A name changes only when a backend says so. Until ParseComplete, BindComplete or CloseComplete has come, the change
 //! is pending: what is sent right behind it counts on it, and it is forgotten if the backend refuses or skips it.
 
+use super::determinism::Agreed;
 use super::port::{Ask, Skipped, Target};
 use super::shape::Told;
 use crate::catalog::Judgement;
@@ -46,6 +47,8 @@ pub(super) struct Summary {
     pub parts_ways: bool,
     /// Where it goes depends on what its names mean, and has not been found out.
     pub open: bool,
+    /// It may change settings of the session, and with them what names mean.
+    pub sets: bool,
     /// What kind of statement it is.
     pub verb: Verb,
     /// For which state of the catalogue that was found out ([`Catalog::age`]).
@@ -87,13 +90,14 @@ impl Summary {
         local: None,
         parts_ways: true,
         open: false,
+        sets: true,
         verb: Verb::Other,
         judged_at: UNJUDGED,
     };
 
     /// Of a statement prepared by other means than Parse, or called as a function: it may write.
     pub(super) const UNTOLD: Self =
-        Self { hazards: Hazards::NONE, stateful: false, parts_ways: false, ..Self::UNKNOWN };
+        Self { hazards: Hazards::NONE, stateful: false, parts_ways: false, sets: false, ..Self::UNKNOWN };
 
     pub(super) fn of(analysis: &Analysis<'_>) -> Self {
         let effect = &analysis.effect;
@@ -112,6 +116,11 @@ impl Summary {
         let hazards = analysis.hazards;
         let set_apart = matches!(effect, Effect::Set { .. } | Effect::SetTransaction { session: true, .. })
             && analysis.route == Route::Primary;
+        let unseen = Hazards::CHANGES_STATE_UNSEEN;
+        let sets = matches!(effect, Effect::Set { .. } | Effect::SetConfig | Effect::Reset { .. } | Effect::DiscardAll)
+            || hazards.contains(unseen)
+            || hazards.contains(Hazards::CREATES_TEMP)
+            || matches!(analysis.reason, Reason::UnknownFunction | Reason::NotUnderstood);
         let pins = matches!(effect, Effect::SetTransaction { session: false, .. }) && analysis.route == Route::Primary;
         Self {
             route: if primary_only { Route::Primary } else { analysis.route },
@@ -128,6 +137,7 @@ impl Summary {
             local,
             parts_ways: set_apart || hazards.contains(Hazards::CHANGES_STATE_UNSEEN),
             open: analysis.open,
+            sets,
             verb: analysis.verb,
             judged_at: UNJUDGED,
         }
@@ -160,8 +170,8 @@ impl Summary {
 /// What a statement names: prepared ones and portals, which share their names with the extended protocol's, or a database.
 #[derive(Clone, Debug)]
 pub(super) enum Naming {
-    /// `PREPARE`.
-    Prepares(Box<[u8]>),
+    /// `PREPARE`, and what is to be done whenever that runs, where pgconvoy replicates.
+    Prepares(Box<[u8]>, Option<Rc<Agreed>>),
     /// `EXECUTE`. Its arguments may decide where it goes as well.
     Executes { name: Box<[u8]>, plain_arguments: bool },
     /// `DEALLOCATE`.
@@ -187,7 +197,7 @@ impl Naming {
     /// The prepared statement that must be known, if it exists, where this is executed.
     pub(super) fn statement(&self) -> Option<&[u8]> {
         match self {
-            Self::Prepares(name) | Self::Executes { name, .. } | Self::Deallocates(name) => Some(name),
+            Self::Prepares(name, _) | Self::Executes { name, .. } | Self::Deallocates(name) => Some(name),
             _ => None,
         }
     }
@@ -195,7 +205,7 @@ impl Naming {
     pub(super) fn of(effect: &Effect<'_>) -> Option<Rc<Self>> {
         let owned = |name: &Name<'_>| name.bytes().collect();
         Some(Rc::new(match effect {
-            Effect::Prepare { name, .. } => Self::Prepares(owned(name)),
+            Effect::Prepare { name, .. } => Self::Prepares(owned(name), None),
             Effect::Execute { name, plain_arguments } => {
                 Self::Executes { name: owned(name), plain_arguments: *plain_arguments }
             }
@@ -216,6 +226,8 @@ pub(super) struct Prepared {
     pub on: Target,
     pub summary: Summary,
     pub naming: Option<Rc<Naming>>,
+    /// What is to be done whenever it runs, where pgconvoy replicates.
+    pub agreed: Option<Rc<Agreed>>,
     /// The whole Parse message, so that another port can be given it; the text alone of what pgconvoy answers itself.
     /// Empty where it is not kept.
     pub source: Vec<u8>,
@@ -358,10 +370,11 @@ impl Statements {
         name: &[u8],
         to: Target,
         (summary, naming): (Summary, Option<Rc<Naming>>),
+        agreed: Option<Rc<Agreed>>,
         source: Option<&[u8]>,
     ) {
         let told = source.map(|_| self.fresh_told(name));
-        let mut prepared = Prepared { on: to, summary, naming, source: Vec::new(), told };
+        let mut prepared = Prepared { on: to, summary, naming, agreed, source: Vec::new(), told };
         let room = self.has_room(name, source.map_or(0, <[u8]>::len));
         if let Some(source) = source.filter(|_| room) {
             if name.is_empty() {
@@ -524,7 +537,7 @@ impl Statements {
             source.extend_from_slice(text);
             self.kept_bytes += if name.is_empty() { 0 } else { text.len() };
         }
-        let prepared = Prepared { on: Target::NONE, summary, naming: None, source, told: None };
+        let prepared = Prepared { on: Target::NONE, summary, naming: None, agreed: None, source, told: None };
         self.put(significant(name).into(), prepared);
     }
 
@@ -609,9 +622,9 @@ impl Statements {
     /// What a statement meant for prepared ones has come true; it was for those `on` which such a statement runs.
     pub(super) fn came_true(&mut self, naming: &Naming, on: Target) {
         match naming {
-            Naming::Prepares(name) => {
-                let summary = Summary::UNTOLD;
-                let prepared = Prepared { on, summary, naming: None, source: Vec::new(), told: None };
+            Naming::Prepares(name, agreed) => {
+                let (summary, agreed) = (Summary::UNTOLD, agreed.clone());
+                let prepared = Prepared { on, summary, naming: None, agreed, source: Vec::new(), told: None };
                 self.put(significant(name).into(), prepared);
             }
             Naming::Executes { .. } | Naming::Fetches(_) | Naming::Claims(_) | Naming::Writes(_) => {}

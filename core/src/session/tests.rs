@@ -1,6 +1,7 @@
 //! Stories of one session with a primary and a load-balance node, by their subject. The stage that they share is here.
 
 mod adaptive;
+mod alike;
 mod batches;
 mod commands;
 mod copy;
@@ -66,7 +67,8 @@ impl Stage {
         let mut nodes = vec![node(PRIMARY, crate::node::Role::Primary)];
         nodes.extend(standbys.iter().map(|id| node(*id, crate::node::Role::Standby)));
         let view = Arc::new(View { epoch: 1, mode, nodes });
-        let setup = Setup { load_balance: true, policy: Arc::new(policy), ..Setup::default() };
+        let replication = Replication { insert_lock: true, ..Replication::default() };
+        let setup = Setup { load_balance: true, policy: Arc::new(policy), replication, ..Setup::default() };
         let secrets = Secrets { cancel_key: [7; 32], nonce: "nonce".into() };
         let session = Session::new(Arc::new(setup), view, secrets, 7, 1, Commons::new(known()), NOW);
         let mut stage = Self {

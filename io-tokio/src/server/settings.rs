@@ -212,6 +212,8 @@ impl Settings {
                 stop_on_affected: config.replication.failover_if_affected_tuples_mismatch,
                 select: config.replication.replicate_select,
                 compare_rows: config.own.compare_rows,
+                insert_lock: config.replication.insert_lock,
+                lets_through: !config.own.refuse_unlike_writes,
             },
             policy: Arc::new(config.policy().map_err(ServerError::Configuration)?),
             ask_balance_node: config.relation_cache.relcache_query_target == RelcacheQueryTarget::LoadBalanceNode,

@@ -130,6 +130,9 @@ pub enum Outcome {
     Explained,
 }
 
+/// In the place of a code: no model server can read the text (42601), and pgconvoy may refuse it before (0A000).
+pub const UNREADABLE: [u8; 5] = *b"?????";
+
 /// What one statement is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -531,6 +534,9 @@ impl Automaton {
         let failed = (self.block == Block::Failed).then_some(*b"25P02");
         Ok(match front {
             Expect::Ready(..) => return Err(format!("error {shown} came where ReadyForQuery was owed")),
+            Expect::Parse(Some(UNREADABLE)) | Expect::Statement(Answer { fails: Some(UNREADABLE), .. }) => {
+                Some(if code == *b"0A000" { code } else { *b"42601" })
+            }
             // Text is parsed, and names are looked up, before anybody looks at the block; whether a name is free, after.
             Expect::Parse(Some(code)) | Expect::Statement(Answer { fails: Some(code), .. }) if code == b"42601" => {
                 Some(*code)

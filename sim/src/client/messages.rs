@@ -1,7 +1,7 @@
 //! The messages of a request, each with what it is owed.
 
 use super::Client;
-use super::automaton::{Answer, End, Expect, Outcome, columns};
+use super::automaton::{Answer, End, Expect, Outcome, UNREADABLE, columns};
 use bytes::{BufMut, BytesMut};
 use std::fmt::Write as _;
 
@@ -102,7 +102,7 @@ impl Client {
     /// Parse, Bind, perhaps Describe, Execute.
     pub(super) fn extended_statement(&mut self, text: &str, answer: Answer) {
         let Answer { request, outcome, fails, .. } = answer;
-        self.parse(request, "", text, fails.filter(|code| code == b"42601"));
+        self.parse(request, "", text, fails.filter(|code| code == b"42601" || *code == UNREADABLE));
         // The model servers do not know beforehand what EXECUTE returns.
         let described = if text.starts_with("EXECUTE") { u64::MAX } else { self.rng.below(4) };
         let columns = has_rows(&outcome).then(|| columns(&outcome));

@@ -3,7 +3,7 @@
 //! What is asked about is of all kinds that the other requests have, and a generated statement now and then, which the
 //! model servers refuse to run; but they tell that it arrived.
 
-use super::automaton::{Answer, End, Expect, Outcome};
+use super::automaton::{Answer, End, Expect, Outcome, UNREADABLE};
 use super::request::{Kind, one_of_two, one_row, rows};
 use super::{Client, ClientEvent};
 use crate::fakepg;
@@ -123,7 +123,7 @@ impl Client {
                 let text = format!("SELECT '{tag}', a FROM t{made}");
                 (text, Answer::new(request, one_of_two()).fails(*b"42601"))
             }
-            _ => (self.memory.routes.generated(), Answer::new(request, one_of_two()).fails(*b"42601")),
+            _ => (self.memory.routes.generated(), Answer::new(request, one_of_two()).fails(UNREADABLE)),
         }
     }
 }

@@ -167,6 +167,14 @@ impl Backend {
 
     /// Tells the referee which message came, whose it is, and how the connection was handed to its new owner.
     fn observe(&mut self, message: &[u8], shared: &mut Shared) {
+        let named = match message[0] {
+            b'P' | b'B' | b'E' => &message[5..],
+            b'C' | b'D' => message.get(6..).unwrap_or_default(),
+            _ => &[],
+        };
+        if named.starts_with(b"pgconvoy asks\0") {
+            return shared.observed.push(Observation::Consulted { conn: self.id });
+        }
         let tag = match message[0] {
             b'Q' => Tag::of_query(&message[5..message.len() - 1]),
             b'P' => parse_texts(&message[5..]).and_then(|(_, text)| Tag::of_query(text)),
@@ -189,6 +197,7 @@ impl Backend {
             digest: frame::digest(message),
             tag,
             skipping: self.skip_to_sync,
+            constant: message.windows(6).any(|word| word == b"CAST($" || word == b"CAST('"),
         });
         if tag.is_none() && &message[5..] == b"DISCARD ALL\0" {
             self.owner = None;

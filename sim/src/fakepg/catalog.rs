@@ -9,6 +9,8 @@ use pgconvoy_statements::{HARMLESS, PLAIN_TABLES};
 const QUESTION: &[u8] = b"SELECT pg_catalog.string_agg(line, pg_catalog.chr(30)) FROM (";
 /// How the question about the session's search path begins.
 const PATH: &[u8] = b"SELECT pg_catalog.string_agg(pg_catalog.concat_ws(pg_catalog.chr(31), 'p',";
+/// How the question about the columns of relations begins (`pgconvoy_core::sql::determinism::table`).
+const COLUMNS: &[u8] = b"WITH RECURSIVE q(at, oid) AS (VALUES ";
 /// Functions of the tiny SQL, some of the schema of generated statements, and whether they are volatile.
 const FUNCTIONS: [(&str, bool); 13] = [
     ("generate_series", false),
@@ -37,6 +39,11 @@ const VIEWS: [(&str, &str); 4] = [
 pub fn is_question(statement: &[u8]) -> bool {
     let statement = statement.trim_ascii_start();
     statement.starts_with(QUESTION) || statement.starts_with(PATH)
+}
+
+/// True when `statement` asks for the columns of relations.
+pub fn asks_columns(statement: &[u8]) -> bool {
+    statement.starts_with(COLUMNS)
 }
 
 /// True when a query string ends in such a statement.

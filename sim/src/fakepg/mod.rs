@@ -86,6 +86,8 @@ pub enum Observation {
         tag: Option<Tag>,
         /// True when the message is skipped, or ends the skipping, after an error in the extended protocol.
         skipping: bool,
+        /// It may have a constant in it that pgconvoy has put there.
+        constant: bool,
     },
     /// A portal ran, or went on, whose statement has this tag in its text.
     Ran {
@@ -110,6 +112,11 @@ pub enum Observation {
     },
     /// A question about the system catalogue came over a connection.
     Question {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A message of a question of pgconvoy's own came, in the midst of what a client does.
+    Consulted {
         /// The connection.
         conn: ConnId,
     },

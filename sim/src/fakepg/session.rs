@@ -147,6 +147,7 @@ impl Session {
                 let first = catalog::answer(text, &self.temp_tables);
                 Ok(Step::Rows("SELECT", Cursor { first, second: Second::None, next: 1, end: 1 }, None))
             }
+            Statement::Columns => Ok(Step::Done("SELECT", Some(0))),
             Statement::Delay => {
                 shared.storage.advance(now);
                 let standby = if shared.storage.recovery() == Recovery::Primary { "f" } else { "t" };

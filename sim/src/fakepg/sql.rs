@@ -131,6 +131,8 @@ pub enum Statement<'a> {
     Select(Select<'a>),
     /// A question about the system catalogue.
     Catalog(&'a [u8]),
+    /// A question about the columns of relations: none of them has a default.
+    Columns,
     /// What a node is asked about itself ([`pgconvoy_core::delay::QUESTION`]).
     Delay,
     /// INSERT, UPDATE, DELETE, with `RETURNING x` if wanted.
@@ -153,6 +155,7 @@ impl Statement<'_> {
             Self::Select(select) => Some(select.columns()),
             Self::Show(_) | Self::Catalog(_) | Self::Delay | Self::Write { returning: Some(_), .. } => Some(1),
             Self::Fetch { .. } => Some(2),
+            Self::Columns => Some(5),
             _ => None,
         }
     }
@@ -192,6 +195,9 @@ pub fn parameters(text: &[u8]) -> usize {
 pub fn parse(text: &[u8]) -> Result<Statement<'_>, SyntaxError> {
     if catalog::is_question(text) {
         return Ok(Statement::Catalog(text));
+    }
+    if catalog::asks_columns(text) {
+        return Ok(Statement::Columns);
     }
     if text == pgconvoy_core::delay::QUESTION.as_bytes() {
         return Ok(Statement::Delay);

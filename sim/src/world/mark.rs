@@ -13,7 +13,7 @@ macro_rules! marks {
         impl Mark {
             /// Whether it can be reached where pgconvoy replicates only.
             pub const fn is_of_replication(self) -> bool {
-                matches!(self, Self::CopyGivenUp | Self::LeftBehind)
+                matches!(self, Self::CopyGivenUp | Self::LeftBehind | Self::Consulted)
             }
 
             /// All of them.
@@ -77,6 +77,7 @@ marks! {
     ViewChanged "the cluster's view changed",
     StandbyLags "F38: a standby was found to lag",
     CopyGivenUp "a copy was given up on a server because another had refused it",
+    Consulted "F54: a server was asked in the midst of what a client does",
     LeftBehind "F32: a server was detached because it had missed a commit",
     // What the plan does.
     Cut "F33: a connection was cut",

@@ -135,6 +135,11 @@ impl Referee {
                 self.connections.entry(*conn).or_default().wants_sync = false;
                 Ok(Some(Mark::CatalogAsked))
             }
+            Observation::Consulted { conn } => {
+                // A Sync of its own may follow.
+                self.connections.entry(*conn).or_default().wants_sync = true;
+                Ok(Some(Mark::Consulted))
+            }
             Observation::Ran { .. } => Ok(None),
             Observation::Refused { conn, tag } => {
                 self.refused.insert(*tag, *conn);
@@ -149,9 +154,12 @@ impl Referee {
                 Ok(repeated.then_some(Mark::Repeated))
             }
             Observation::Volatile { what } => Err(format!("I19: a standby ran {what}, which is volatile")),
-            Observation::Message { conn, kind, digest, tag, skipping } => {
+            Observation::Message { conn, kind, digest, tag, skipping, constant } => {
                 let inserted = match kind {
-                    b'H' => return Ok(None),
+                    b'H' => {
+                        self.connections.entry(*conn).or_default().wants_sync = false;
+                        return Ok(None);
+                    }
                     b'X' => Some(None),
                     b'Q' | b'P' | b'C' | b'f' if tag.is_none() => self.insertions.get(digest).copied(),
                     _ => None,
@@ -166,7 +174,7 @@ impl Referee {
                 if let Some(mark) = inserted {
                     return Ok(mark);
                 }
-                self.message(*conn, *kind, *digest, *skipping)
+                self.message(*conn, *kind, *digest, *skipping, self.replicated && *constant)
             }
             Observation::Interrupted { conn, owner, request } => {
                 let sent = owner.and_then(|client| self.clients.get(&client));
@@ -182,7 +190,14 @@ impl Referee {
         }
     }
 
-    fn message(&mut self, conn: PipeId, kind: u8, digest: u64, skipping: bool) -> Result<Option<Mark>, String> {
+    fn message(
+        &mut self,
+        conn: PipeId,
+        kind: u8,
+        digest: u64,
+        skipping: bool,
+        constant: bool,
+    ) -> Result<Option<Mark>, String> {
         let traffic = self.connections.entry(conn).or_default();
         let Some((owner, sent)) = traffic.owner.and_then(|owner| Some((owner, self.clients.get(&owner)?))) else {
             return Err(format!("I04: {:?} on connection {conn} comes from no client", kind as char));
@@ -193,6 +208,8 @@ impl Referee {
             |message: &(u8, u64)| skipping || !self.all_to_one || matches!(message.0, b'd' | b'c' | b'f' | b'S');
         let found = rest.iter().position(|message| message.1 == digest);
         let found = found.filter(|skipped| rest[..*skipped].iter().all(skips));
+        // One with a constant that servers would not agree on stands for the next of its kind.
+        let found = found.or_else(|| rest.iter().position(|message| message.0 == kind).filter(|_| constant));
         // A statement that is prepared again is described there, to be compared with what the client was told of it: the
         // client itself may describe it later.
         let compared = kind == b'D' && !self.all_to_one && self.descriptions.contains(&digest) && found != Some(0);

@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn query() -> Observation {
-        Observation::Message { conn: 1, kind: b'Q', digest: 0, tag: Some(TAG), skipping: false }
+        Observation::Message { conn: 1, kind: b'Q', digest: 0, tag: Some(TAG), skipping: false, constant: false }
     }
 
     #[test]
@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn a_statement_goes_where_it_runs_not_where_it_is_prepared() {
         let mut routes = told(&[1]);
-        let parse = Observation::Message { conn: 1, kind: b'P', digest: 0, tag: Some(TAG), skipping: false };
+        let parse =
+            Observation::Message { conn: 1, kind: b'P', digest: 0, tag: Some(TAG), skipping: false, constant: false };
         assert_eq!(routes.observe(0, &parse), Ok(()));
         routes.followed(TAG);
         assert!(routes.judge(true).is_err());

@@ -13,6 +13,8 @@
 mod ballot;
 mod losses;
 
+use super::consult::{self, Consultation};
+use super::determinism::Accord;
 use super::port::{Ask, Target};
 use super::statements::Summary;
 use super::{MAIN, Session};
@@ -45,6 +47,11 @@ pub struct Replication {
     pub select: bool,
     /// Reads go to every backend, and what they return is compared (`compare_rows`).
     pub compare_rows: bool,
+    /// Statements that take a value of a sequence for each row lock it (`insert_lock`).
+    pub insert_lock: bool,
+    /// Writes that the backends would evaluate differently, and that cannot be made alike, are run as they are
+    /// (`refuse_unlike_writes` is off).
+    pub lets_through: bool,
 }
 
 /// What a session keeps of replication.
@@ -57,6 +64,11 @@ pub(super) struct Replicas {
     patience: Option<Instant>,
     /// The session ends as soon as the round that is under way has come to its end.
     ending: Option<Option<Box<Fault>>>,
+    /// A question of pgconvoy's own that is under way, and what came of the last one.
+    pub(super) consultation: Option<Box<Consultation>>,
+    pub(super) answer: Option<Box<consult::Answer>>,
+    /// How writes are made alike.
+    pub(super) accord: Accord,
 }
 
 impl Replicas {
@@ -100,6 +112,8 @@ struct Round {
     stage: Stage,
     /// A transaction block of pgconvoy's own is round it.
     wrapped: bool,
+    /// That block has begun everywhere before the round.
+    begun: bool,
     /// It is the end of such a block.
     unwraps: bool,
     /// Something has been executed: only the end of the batch may join it.
@@ -145,6 +159,7 @@ impl Round {
             first: order.first(to),
             stage: Stage::First,
             wrapped: false,
+            begun: false,
             unwraps: false,
             executes: false,
             may_copy: false,
@@ -287,7 +302,12 @@ impl Session {
         let settings = summary.route == Route::Both || summary.begins || summary.commits;
         let alone = controls || settings || text.is_some_and(|text| sql::stands_alone(text, dialect));
         let batch = self.ports.iter().flatten().any(|port| port.unsynced);
+        let begun = self.take_own_block();
         let round = self.round_mut()?;
+        if begun {
+            (round.wrapped, round.begun) = (true, true);
+            return None;
+        }
         if !idle || !summary.writes || alone || batch {
             return None;
         }
@@ -365,8 +385,10 @@ impl Session {
         let whole = front.len() >= header.total;
         let compare = self.setup.replication.compare_rows;
         let Some(round) = self.round_mut() else { return };
-        let of_client =
-            !matches!(asked, Some(Ask::Wrap | Ask::Abort | Ask::Fail | Ask::Prepare | Ask::Probe | Ask::Question));
+        let of_client = !matches!(
+            asked,
+            Some(Ask::Wrap | Ask::Abort | Ask::Fail | Ask::Prepare | Ask::Probe | Ask::Question | Ask::Consult)
+        );
         if !of_client || round.decided || round.given_up.has(position) {
             return;
         }
@@ -513,8 +535,10 @@ impl Session {
             }
         }
         if let Some(round) = self.round_mut().filter(|round| round.wrapped) {
-            // The block that was put round it is open there alone.
-            round.to = round.first;
+            // The block that was put round it is open there alone, unless it was needed before.
+            if !round.begun {
+                round.to = round.first;
+            }
             return self.unwrap(false);
         }
         self.abort_everywhere(later);

@@ -1,6 +1,7 @@
 //! A node that is lost, or that says what nobody asked for.
 
 use super::*;
+use crate::limits::HELD_INPUT_BYTES;
 
 #[test]
 fn a_batch_that_lost_its_standby_between_flush_and_sync_fails() {

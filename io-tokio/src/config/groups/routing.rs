@@ -9,8 +9,8 @@ settings! {
         replication_stop_on_mismatch: bool = BOOL, "off", Reload, "2.1", Now, "Detaches the backends whose kind of reply differs from the majority's.";
         failover_if_affected_tuples_mismatch: bool = BOOL, "off", Reload, "3.0.0", Now, "Detaches the backends whose number of changed rows differs from the majority's.";
         replicate_select: bool = BOOL, "off", Reload, "2.1", Now, "Sends reads to every backend too.";
-        insert_lock: bool = BOOL, "on", Reload, "2.1", Later, "Locks a table with a serial column at INSERT.";
-        lobj_lock_table: String = TEXT, "", Reload, "3.0.0", Later, "The table to lock when a large object is made.";
+        insert_lock: bool = BOOL, "on", Reload, "2.1", Now, "Locks the sequences of a table whose rows take values of them one by one.";
+        lobj_lock_table: String = TEXT, "", Reload, "3.0.0", Moot("the main backend always chooses the number of a large object for all, and needs no lock for it"), "The table to lock when a large object is made.";
     }
 }
 
