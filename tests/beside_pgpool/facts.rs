@@ -195,7 +195,9 @@ impl Names {
             if self.volatile_builtin.contains(word) && of_value && !called {
                 say("volatile_field");
             }
-            if is(HIDING_FUNCTIONS) || is(HIDING_RELATIONS) {
+            // `WITH name (columns) AS` gives the name to something else.
+            let given = matches!(before, Some(Token::Word(word, false)) if word == "with" || word == "recursive");
+            if is(HIDING_FUNCTIONS) || (is(HIDING_RELATIONS) && !given) {
                 say("hides_volatile");
             }
             if called && is(WRITING_BUILTINS) {

@@ -373,6 +373,9 @@ impl Scan {
             K::Insert | K::Update | K::Delete | K::Merge => {
                 self.verdict.demand_primary(Reason::ModifyingQuery, true);
                 let main = self.depth == 0 && self.level().list() == List::With;
+                if let Some(level) = self.levels.get_mut(self.depth) {
+                    level.set_list(List::None);
+                }
                 if main && self.verb == Verb::Select && matches!(before, Before::Close(_)) {
                     self.verb = match keyword {
                         K::Insert => Verb::Insert,
@@ -410,6 +413,8 @@ impl Scan {
                         (K::From, list) if compares || !level.is_query() => list,
                         (K::From, _) => List::From,
                         (word, List::From) if !word.ends_from_list() => List::From,
+                        // `SEARCH DEPTH FIRST BY a SET b`, `CYCLE a SET b TO c DEFAULT d USING e`: another query may follow.
+                        (K::Set | K::First | K::By | K::To | K::Default | K::Using, List::With) => List::With,
                         // The list of a `WITH` is over at the latest here.
                         _ => List::None,
                     });

@@ -78,6 +78,14 @@ fn calls_and_members_are_told() {
         ("SELECT (r).f, a[1].g FROM t", "n f, n g, r t"),
         ("SELECT t.f, s.t.g FROM t", "m f, m g, r t"),
         ("WITH RECURSIVE q(n) AS (SELECT 1), p AS (TABLE t) SELECT * FROM q, p", "w q, w p, r t, r q, r p"),
+        (
+            "WITH RECURSIVE q(n) AS (SELECT 1) CYCLE n SET c TO 1 DEFAULT 0 USING w, p(n) AS (TABLE t) SELECT f(n) FROM q, p",
+            "w q, w p, r t, f f, r q, r p",
+        ),
+        (
+            "WITH RECURSIVE q(n) AS (SELECT 1) SEARCH DEPTH FIRST BY n SET o, p(n) AS (TABLE t) TABLE p",
+            "w q, w p, r t, r p",
+        ),
     ] {
         let mut found: Vec<String> = uses(text).split(", ").map(Into::into).collect();
         let mut wanted: Vec<String> = expected.split(", ").map(Into::into).collect();
