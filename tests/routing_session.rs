@@ -518,3 +518,60 @@ fn an_event_trigger_may_change_settings() {
     assert_eq!(session.value("SELECT current_setting('my.tenant')"), "one", "in a transaction behind it");
     proxy.assert_healthy();
 }
+
+/// A table that only a trigger makes, in the place of one that everybody sees.
+#[test]
+fn a_temporary_table_that_a_trigger_makes_is_read_where_it_is() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut other = session(&proxy);
+    for script in [
+        "CREATE TABLE shown AS SELECT 0 AS a",
+        "CREATE TABLE makes (a int)",
+        "CREATE FUNCTION make_shown() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN CREATE TEMP TABLE shown AS SELECT 97 AS a; RETURN NEW; END'",
+        "CREATE TRIGGER make BEFORE INSERT ON makes FOR EACH ROW EXECUTE FUNCTION make_shown()",
+    ] {
+        other.query(script).expect("an answer");
+    }
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    for prepared in [false, true] {
+        let mut session = session(&proxy);
+        assert_eq!(session.value("SELECT a FROM shown"), "0");
+        if prepared {
+            session.query("PREPARE p AS INSERT INTO makes VALUES (1)").expect("an answer");
+            session.query("EXECUTE p").expect("an answer");
+        } else {
+            session.query("INSERT INTO makes VALUES (1)").expect("an answer");
+        }
+        assert_eq!(session.value("SELECT a FROM shown"), "97", "prepared: {prepared}");
+    }
+    proxy.assert_healthy();
+}
+
+/// Pooled links of before and after a change to what sessions begin with.
+#[test]
+fn links_that_began_with_other_settings_are_not_mixed() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let together = |count: usize| (0..count).map(|_| session(&proxy)).collect::<Vec<_>>();
+    for mut session in together(3) {
+        session.rows("SELECT a FROM t");
+        session.leave().expect("a close");
+    }
+    superuser(&testbed).rows("ALTER DATABASE postgres SET timezone = 'Asia/Tokyo'");
+    superuser(&testbed).rows("ALTER DATABASE postgres SET standard_conforming_strings = off");
+    testbed.wait_standbys_caught_up().expect("the standbys catch up");
+    for round in 0..3 {
+        for mut session in together(6) {
+            session.query("BEGIN").expect("an answer");
+            let on_standby = session.value("SHOW timezone");
+            session.query("INSERT INTO t VALUES (-1)").expect("an answer");
+            assert_eq!(session.value("SHOW timezone"), on_standby, "round {round}");
+            session.query("ROLLBACK").expect("an answer");
+            session.leave().expect("a close");
+        }
+    }
+    superuser(&testbed).rows("ALTER DATABASE postgres RESET ALL");
+    proxy.assert_healthy();
+}

@@ -20,6 +20,17 @@ pub type Told<'a> = (&'a [u8], &'a [u8]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
 
+/// Settings that servers report and that logins may begin with, by role, by database or by server.
+const SETTINGS: [&[u8]; 6] = [
+    b"client_encoding",
+    b"DateStyle",
+    b"IntervalStyle",
+    b"TimeZone",
+    b"standard_conforming_strings",
+    // Since PostgreSQL 18.
+    b"search_path",
+];
+
 impl Parameters {
     /// Takes note of a ParameterStatus message. Returns the name and the value it carries.
     pub fn note<'a>(&mut self, body: &'a [u8]) -> Result<Option<Told<'a>>, TooMany> {
@@ -42,6 +53,11 @@ impl Parameters {
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         let range = self.find(name)?;
         Some(&self.messages[range.start + name.len() + 6..range.end - 1])
+    }
+
+    /// Whether two sessions with these settings may understand, or say, the same differently.
+    pub fn are_at_odds(&self, other: &Self) -> bool {
+        SETTINGS.iter().any(|name| self.get(name) != other.get(name))
     }
 
     /// All of them as the messages a client is sent at login.

@@ -233,6 +233,24 @@ const OWN_PATH: &str = "\
 /// internal and C (12 and 13) have no source, and no reason to.
 macro_rules! reaches_setting {
     ($($seed:tt)*) => {
+        reaches!("", $($seed)*)
+    };
+}
+
+/// The same, or whether it may make a temporary relation: for what runs behind a table, of which no text says so.
+macro_rules! reaches_setting_or_temporary {
+    ($($seed:tt)*) => {
+        reaches!(
+            "|[[:<:]](temp|temporary)[[:space:]]+(table|view|recursive|sequence)[[:>:]]\
+             |[[:<:]]into[[:space:]]+(temp|temporary)[[:>:]]|pg_temp",
+            $($seed)*
+        )
+    };
+}
+
+/// The same with more patterns, which begin with `|`.
+macro_rules! reaches {
+    ($more:literal, $($seed:tt)*) => {
         concat!(
             "EXISTS (WITH RECURSIVE reached(class, oid, source) AS (",
             $($seed)*,
@@ -259,7 +277,9 @@ macro_rules! reaches_setting {
                     JOIN pg_catalog.pg_class k ON k.oid = next.oid WHERE r.class = 'r') n(class, oid, source))
             SELECT 1 FROM reached r WHERE pg_catalog.lower(r.source) ~ pg_catalog.concat('set_config|spi_',
                 '|[[:<:]](execute|discard)[[:>:]]',
-                '|(^|;|[*]/|--[^\n]*\n|[[:<:]](begin|then|else|loop)[[:>:]])[[:space:]]*(set|reset)[[:>:]]'))"
+                '|(^|;|[*]/|--[^\n]*\n|[[:<:]](begin|then|else|loop)[[:>:]])[[:space:]]*(set|reset)[[:>:]]",
+            $more,
+            "'))"
         )
     };
 }
@@ -333,7 +353,7 @@ const WHOLE: &str = concat!(
     UNION ALL
     SELECT DISTINCT 'e' FROM pg_catalog.pg_event_trigger e JOIN pg_catalog.pg_proc k ON k.oid = e.evtfoid
         WHERE e.evtenabled <> 'D' AND e.evtevent <> 'login' AND k.oid >= 16384 AND k.prolang NOT IN (12, 13) AND ",
-    reaches_setting!("SELECT 'f', k.oid, ", function_source!())
+    reaches_setting_or_temporary!("SELECT 'f', k.oid, ", function_source!())
 );
 
 /// An aggregate is as volatile as what it calls. One that opens a cursor belongs to where that is fetched from.
@@ -364,7 +384,7 @@ const WRITTEN: &str = concat!(
     "SELECT DISTINCT pg_catalog.concat_ws(pg_catalog.chr(31), 's', q.at) AS line
         FROM (VALUES @) q(at, name) JOIN pg_catalog.pg_class k ON k.relname = q.name::pg_catalog.name
         WHERE k.relkind IN ('r', 'p', 'v', 'f') AND ",
-    reaches_setting!("SELECT 'r', k.oid, ", relation_source!())
+    reaches_setting_or_temporary!("SELECT 'r', k.oid, ", relation_source!())
 );
 
 /// Relations that are read, of which one may change settings with that: what is attached to a table runs when it is written.
@@ -372,7 +392,7 @@ const READ: &str = concat!(
     "SELECT DISTINCT pg_catalog.concat_ws(pg_catalog.chr(31), 'u', q.at) AS line
         FROM (VALUES @) q(at, name) JOIN pg_catalog.pg_class k ON k.relname = q.name::pg_catalog.name
         WHERE k.oid >= 16384 AND (k.relkind = 'v' OR k.relkind IN ('r', 'p') AND k.relrowsecurity) AND ",
-    reaches_setting!("SELECT 'q', k.oid, ", read_source!())
+    reaches_setting_or_temporary!("SELECT 'q', k.oid, ", read_source!())
 );
 
 /// What may be written when a relation is found changed: whatever a view reads and whatever inherits from it, and of each of

@@ -414,7 +414,23 @@ impl Session {
         if !self.proven && self.links().any(|link| link.password_asked) {
             self.ask_proof(deadline, protocol, None);
         } else {
+            self.leave_those_at_odds();
             self.greet(protocol);
+        }
+    }
+
+    /// Links that were opened before and after a role's or a database's settings have changed begin with different ones.
+    /// Nobody can say here which are out of date: none of them serves another session, and this one reads on the primary.
+    fn leave_those_at_odds(&mut self) {
+        if self.is_replicated() {
+            return;
+        }
+        let Some((Some(main), partners)) = self.ports.split_first_mut() else { return };
+        for partner in partners.iter_mut().flatten() {
+            let at_odds = main.link.parameters.are_at_odds(&partner.link.parameters);
+            partner.leaving |= at_odds;
+            partner.tainted |= at_odds;
+            main.tainted |= at_odds;
         }
     }
 

@@ -392,6 +392,8 @@ pub struct Session {
     attempt: Attempt,
     /// A request that changes state is outstanding: whatever is routed by that state waits.
     stateful: bool,
+    /// What has been sent of a batch may have changed how strings are read.
+    may_read_otherwise: bool,
     /// The batch has changed transaction state on the main port alone: what follows in it belongs there.
     alone: bool,
     /// Messages of the batch were answered by pgconvoy itself, and no Sync has come since.
@@ -468,6 +470,7 @@ impl Session {
             last: Target::MAIN,
             attempt: Attempt::default(),
             stateful: false,
+            may_read_otherwise: false,
             alone: false,
             afterwards: None,
             forgets_alone: false,

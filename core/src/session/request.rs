@@ -438,6 +438,10 @@ impl Session {
         if let Some(reason) = self.setup.policy.pins(text).filter(|_| summary.open) {
             summary.pinned(reason);
         }
+        if self.may_read_otherwise && text.contains(&b'\\') && !matches!(summary.route, Route::Primary) {
+            // How a string with it ends is known when what ran before in the batch has been answered.
+            summary = Summary { verb: summary.verb, ..Summary::UNKNOWN };
+        }
         let written = if summary.open && self.minds_writes() { self.reads_written(text, &uses) } else { None };
         if let Some(reason) = written {
             // So far: it is judged again when it runs again.

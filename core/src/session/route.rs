@@ -8,7 +8,7 @@ use crate::node::NodeId;
 use crate::policy::Who;
 use crate::rng;
 use crate::route::{self, Decision, Destination, Standing};
-use crate::sql::{self, Hazards};
+use crate::sql::{self, Hazards, Route};
 use crate::wire::TransactionStatus;
 
 impl Session {
@@ -215,6 +215,7 @@ impl Session {
         }
         self.note_path(summary);
         self.note_moves(summary);
+        self.may_read_otherwise |= self.is_in_batch() && summary.route != Route::Either;
         if summary.stateful {
             self.alone |= target == Target::MAIN && self.ports[MAIN].as_ref().is_some_and(|port| port.unsynced);
             self.stateful = true;

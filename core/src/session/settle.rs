@@ -103,7 +103,7 @@ impl Session {
             }
             return;
         }
-        self.alone = false;
+        (self.alone, self.may_read_otherwise) = (false, false);
         self.attempt.renew();
         let idle = self.transaction_status() == TransactionStatus::Idle;
         let chained = core::mem::take(&mut self.chained) && !idle;

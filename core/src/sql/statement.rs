@@ -444,7 +444,14 @@ fn is_word(cursor: &mut Cursor<'_>, word: &str) -> bool {
 
 /// The statement inside `PREPARE` or `EXPLAIN`.
 fn inner(cursor: &mut Cursor<'_>) -> Verdict {
-    if query::starts_query(cursor.kind()) { query::read(cursor) } else { writes(cursor).0 }
+    match cursor.kind() {
+        kind if query::starts_query(kind) => query::read(cursor),
+        Kind::Keyword(K::Insert | K::Update | K::Delete | K::Merge) => {
+            cursor.bump();
+            modifies(cursor).0
+        }
+        _ => writes(cursor).0,
+    }
 }
 
 /// PostgreSQL copies `template1` unless told otherwise.

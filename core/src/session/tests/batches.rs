@@ -124,3 +124,28 @@ fn a_breach_is_told_after_the_answers_that_come_before_it() {
     assert_eq!(stage.heard(), "CZE");
     assert!(stage.session.is_over());
 }
+
+#[test]
+fn a_batch_that_has_changed_how_strings_are_read_goes_on_where_all_is_known() {
+    let sneaking = "SELECT 'a\\'', nextval($$s$$) --'";
+    for first in
+        ["SET standard_conforming_strings = off", "SELECT set_config('standard_conforming_strings', 'off', false)"]
+    {
+        let mut stage = Stage::paired();
+        stage.client(
+            &[parse("", first), bind("", ""), execute(""), parse("", sneaking), bind("", ""), execute(""), sync()]
+                .concat(),
+        );
+        // It is known that it has run, and nothing of what it has set.
+        for node in [PRIMARY, STANDBY] {
+            assert_eq!(stage.sent(node), "PBEH", "{first}");
+            let row = if first.starts_with("SELECT") { row("off") } else { vec![] };
+            stage.node(node, &[bare(b'1'), bare(b'2'), row, complete("SET")].concat());
+        }
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("PBEH".into(), "".into()), "{first}");
+    }
+    // Without it, a backslash is a character like any other.
+    let mut stage = Stage::paired();
+    stage.client(&[parse("", sneaking), bind("", ""), execute(""), sync()].concat());
+    assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "PBES".into()));
+}
