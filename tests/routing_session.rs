@@ -575,3 +575,23 @@ fn links_that_began_with_other_settings_are_not_mixed() {
     superuser(&testbed).rows("ALTER DATABASE postgres RESET ALL");
     proxy.assert_healthy();
 }
+
+/// `BEGIN READ WRITE` is no reason to read on the primary.
+#[test]
+fn a_transaction_that_may_write_reads_on_the_standby_until_it_does() {
+    let testbed = servers();
+    let mut proxy = started(&options(&testbed, [0, 1, 0]));
+    let mut session = session(&proxy);
+    session.rows("SELECT a FROM t");
+    for begin in ["BEGIN READ WRITE", "START TRANSACTION READ WRITE", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"]
+    {
+        assert_eq!(session.query(begin).expect("an answer")[0].kind, b'C');
+        let mark = format!("/*{begin}*/");
+        session.rows(&format!("SELECT a FROM t {mark}"));
+        assert_eq!(nodes_of(&testbed, &mark), STANDBY);
+        assert_eq!(session.query("INSERT INTO t VALUES (77)").expect("an answer")[0].tag(), "INSERT 0 1");
+        assert_eq!(session.value("SELECT count(*) FROM t WHERE a = 77"), "1");
+        assert_eq!(session.query("ROLLBACK").expect("an answer")[0].tag(), "ROLLBACK");
+    }
+    proxy.assert_healthy();
+}

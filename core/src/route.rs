@@ -4,7 +4,7 @@
 //! The session routes by [`decide`] and nothing else, so that `EXPLAIN ROUTE` and `pgconvoy route` tell the truth.
 
 use crate::policy::{OnWrite, Policy};
-use crate::sql::{self, Dialect, Hazards, Name, Reason, Route, UseKind, Uses};
+use crate::sql::{self, Dialect, Effect, Hazards, Name, Reason, Route, UseKind, Uses};
 use alloc::vec::Vec;
 
 /// What a statement does, as far as its route depends on it.
@@ -24,7 +24,11 @@ impl Statement {
         let mut uses = Uses::new();
         let analysis = sql::analyze_naming(text, dialect, &mut uses);
         let mut statement = Self { route: analysis.route, reason: analysis.reason, hazards: analysis.hazards };
-        if !analysis.open {
+        if matches!(analysis.effect, Effect::Prepare { .. }) {
+            // It is known by name there alone.
+            (statement.route, statement.reason) = (Route::Primary, Reason::PrimarySession);
+        }
+        if !analysis.open || statement.reason == Reason::PrimarySession {
             return statement;
         }
         if let Some(reason) = policy.pins(text) {
@@ -180,7 +184,9 @@ impl Rule {
             Self::Class => "the statement belongs to the primary",
             Self::Apart => "the transaction is open on the primary alone",
             Self::State => "the statement keeps the session's nodes in the same state",
-            Self::Written => "something was written, and disable_load_balance_on_write keeps reads on the primary",
+            Self::Written => {
+                "something was written, or may have been, and disable_load_balance_on_write keeps reads on the primary"
+            }
             Self::Comment => "a comment stands in front, and allow_sql_comments is off",
             Self::Failed => "the transaction has failed",
             Self::Unsure => "what ran on the primary alone may have changed settings there: it is asked about first",

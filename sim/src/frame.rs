@@ -24,9 +24,16 @@ pub fn next(input: &mut BytesMut) -> Result<Option<Bytes>, BadLength> {
     }
 }
 
-/// A number that stands for a message's bytes (FNV-1a over words, of one's own so that it never changes).
+/// A number that stands for a message's bytes (FNV-1a over words, of one's own so that it never changes). A Query that begins
+/// a block to write in is the same as what a standby is given for it.
 pub fn digest(bytes: &[u8]) -> u64 {
-    mix(0xcbf2_9ce4_8422_2325, bytes)
+    const START: u64 = 0xcbf2_9ce4_8422_2325;
+    let modes =
+        bytes.strip_prefix(b"Q").and_then(|rest| rest.get(4..)).and_then(|text| text.strip_prefix(b"BEGIN READ "));
+    match modes {
+        Some(modes) if modes.starts_with(b"WRITE") || modes.starts_with(b"ONLY ") => mix(START ^ 1, &modes[5..]),
+        _ => mix(START, bytes),
+    }
 }
 
 /// Goes on with a digest.

@@ -425,6 +425,12 @@ impl Session {
             }
         }
         self.last = to;
+        if summary.begins_writable && !self.is_replicated() && to.is_several() {
+            let message = &front[..header.total];
+            let reading = reading(message, self.dialect());
+            before.push((to.without(Target::MAIN), reading.into()));
+            return Ok(sent(Target::MAIN, before, Some(Bytes::copy_from_slice(message))));
+        }
         Ok(sent(to, before, instead))
     }
 
@@ -471,7 +477,11 @@ impl Session {
         let body = &front[HEADER_BYTES..header.total.min(front.len())];
         let Some((name, rest)) = split_cstr(body) else { return Ok(self.malformed(Ask::Parse)) };
         let text = if long { None } else { split_cstr(rest).map(|(text, _)| text) };
-        let Some((summary, mut naming)) = self.understand(text) else { return Ok(Step::Wait) };
+        let Some((mut summary, mut naming)) = self.understand(text) else { return Ok(Step::Wait) };
+        if summary.begins_writable {
+            // Whoever is given a prepared statement is given its text.
+            summary.pinned(Reason::PrimarySession);
+        }
         if summary.local.is_some() {
             return Ok(self.local_parse(name, summary, text.unwrap_or_default()));
         }
@@ -850,6 +860,17 @@ fn sent(to: Target, mut before: Vec<(Target, Bytes)>, instead: Option<Bytes>) ->
     let Some(message) = instead else { return Step::Forward { to, before } };
     before.push((to, message));
     Step::Instead(before)
+}
+
+/// A Query that begins a block, for a server that refuses one in which all may be written.
+fn reading(message: &[u8], dialect: sql::Dialect) -> Vec<u8> {
+    let mut reading = message.to_vec();
+    for mode in sql::read_write_modes(&message[HEADER_BYTES..message.len() - 1], dialect) {
+        let mode = HEADER_BYTES + mode.start..HEADER_BYTES + mode.end;
+        reading[mode.clone()].fill(b' ');
+        reading[mode.start..][..4].copy_from_slice(b"ONLY");
+    }
+    reading
 }
 
 /// Whether backends may come to differ by a statement.

@@ -33,6 +33,8 @@ pub(super) struct Summary {
     pub stateful: bool,
     /// It begins a transaction.
     pub begins: bool,
+    /// It begins one in a mode that a standby refuses, though it could read in it.
+    pub begins_writable: bool,
     /// The schemas that are searched for names may not be the same afterwards.
     pub moves_path: bool,
     /// It ends a transaction; if its reply is lost, nobody knows how.
@@ -83,6 +85,7 @@ impl Summary {
         single: false,
         stateful: true,
         begins: false,
+        begins_writable: false,
         moves_path: true,
         commits: false,
         chains: false,
@@ -96,8 +99,14 @@ impl Summary {
     };
 
     /// Of a statement prepared by other means than Parse, or called as a function: it may write.
-    pub(super) const UNTOLD: Self =
-        Self { hazards: Hazards::NONE, stateful: false, parts_ways: false, sets: false, ..Self::UNKNOWN };
+    pub(super) const UNTOLD: Self = Self {
+        reason: Reason::PrimarySession,
+        hazards: Hazards::NONE,
+        stateful: false,
+        parts_ways: false,
+        sets: false,
+        ..Self::UNKNOWN
+    };
 
     pub(super) fn of(analysis: &Analysis<'_>) -> Self {
         let effect = &analysis.effect;
@@ -109,7 +118,7 @@ impl Summary {
         };
         // What a standby refuses, or what is known by name on one node only, goes to the primary.
         let primary_only = match effect {
-            Effect::Begin { serializable, read_write } => *serializable == Some(true) || *read_write == Some(true),
+            Effect::Begin { serializable, .. } => *serializable == Some(true),
             Effect::Prepare { .. } => true,
             _ => false,
         };
@@ -124,12 +133,13 @@ impl Summary {
         let pins = matches!(effect, Effect::SetTransaction { session: false, .. }) && analysis.route == Route::Primary;
         Self {
             route: if primary_only { Route::Primary } else { analysis.route },
-            reason: analysis.reason,
+            reason: if matches!(effect, Effect::Prepare { .. }) { Reason::PrimarySession } else { analysis.reason },
             writes: analysis.writes || pins,
             hazards,
             single: analysis.count == Count::One,
             stateful: !matches!(effect, Effect::None) || (analysis.count == Count::Many && !analysis.open),
             begins: matches!(effect, Effect::Begin { .. }),
+            begins_writable: matches!(effect, Effect::Begin { read_write: Some(true), .. }),
             moves_path: !matches!(effect, Effect::None | Effect::Begin { .. }) || analysis.count == Count::Many,
             commits: matches!(effect, Effect::Commit { .. } | Effect::PrepareTransaction | Effect::CommitPrepared),
             chains: matches!(effect, Effect::Commit { chain: true } | Effect::Rollback { chain: true }),

@@ -27,6 +27,8 @@ pub use name::{Name, NameBytes};
 pub use standalone::stands_alone;
 pub use uses::{UseKind, Uses};
 
+use alloc::vec::Vec;
+use core::ops::Range;
 use cursor::Cursor;
 use keyword::Keyword;
 use lexer::Kind;
@@ -525,6 +527,20 @@ pub fn names_type(text: &[u8], dialect: Dialect, wanted: impl Fn(Name<'_>) -> bo
         }
         before = kind;
     }
+}
+
+/// Where the word `WRITE` of `READ WRITE` stands in the modes of a transaction.
+pub fn read_write_modes(text: &[u8], dialect: Dialect) -> Vec<Range<usize>> {
+    let mut cursor = Cursor::new(text, dialect, Uses::default());
+    let mut found = Vec::new();
+    while !matches!(cursor.kind(), Kind::End | Kind::Bad) {
+        let reads = cursor.kind() == Kind::Keyword(Keyword::Read);
+        cursor.bump();
+        if reads && cursor.kind() == Kind::Keyword(Keyword::Write) {
+            found.push(cursor.token().range());
+        }
+    }
+    found
 }
 
 fn read<'a>(cursor: &mut Cursor<'a>) -> Analysis<'a> {

@@ -80,6 +80,33 @@ fn a_serializable_block_is_the_primarys_alone() {
 }
 
 #[test]
+fn a_standby_begins_to_read_where_the_client_may_write() {
+    for (text, reading) in [
+        ("BEGIN READ WRITE /*READ WRITE*/", "BEGIN READ ONLY  /*READ WRITE*/"),
+        (
+            "START TRANSACTION READ WRITE, ISOLATION LEVEL READ COMMITTED",
+            "START TRANSACTION READ ONLY , ISOLATION LEVEL READ COMMITTED",
+        ),
+    ] {
+        let mut stage = Stage::paired();
+        stage.client(&query(text));
+        let sent = |stage: &mut Stage, node| drained(stage.session.writes(Peer::Node(node)).expect("a port"));
+        assert_eq!(sent(&mut stage, PRIMARY), query(text));
+        assert_eq!(sent(&mut stage, STANDBY), query(reading), "it would object to the mode");
+        for node in [PRIMARY, STANDBY] {
+            stage.node(node, &[complete("BEGIN"), ready(b'T')].concat());
+        }
+        assert_eq!(stage.heard(), "CZ");
+        stage.client(&query("SELECT 1"));
+        assert_eq!((stage.sent(PRIMARY), stage.sent(STANDBY)), ("".into(), "Q".into()), "{text}");
+        // A prepared one has one text everywhere.
+        let mut stage = Stage::paired();
+        stage.client(&[parse("", text), bind("", ""), execute(""), sync()].concat());
+        assert_eq!(stage.sent(STANDBY), "", "{text}");
+    }
+}
+
+#[test]
 fn a_transaction_that_becomes_serializable_or_keeps_a_snapshot_is_the_primarys() {
     for text in ["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET LOCAL transaction_isolation TO 'repeatable read'"]
     {
