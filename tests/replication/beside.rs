@@ -6,12 +6,16 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::servers::Servers;
 use crate::support::pgpool::Pgpool;
 use crate::support::postgres::wait_until;
 use crate::support::wire::{Connection, Frontend, Login};
 use crate::{LIMIT, kinds};
+
+/// pgpool-II has ended its children and started others within this time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How servers come to differ, by a statement on one of them, and what a client then asks of all.
 const CASES: [(&str, usize, &str, &str); 5] = [
@@ -68,12 +72,17 @@ fn outcome(servers: &Servers, address: SocketAddr, log: impl Fn() -> String, cas
     client.send(&Frontend::query(statement)).expect("a write");
     let answer = client.read_to_ready().map_or(ENDED.to_owned(), |messages| kinds(&messages));
     drop(client);
-    // It is in the log before the client has its answer.
-    let told = log();
-    let is_out = |node: &usize| told.contains(&format!("received degenerate backend request for node_id: {node}"));
-    let detached: Vec<usize> = (0..3).filter(is_out).collect();
-    let expected: Vec<&str> = (0..3).map(|node| if detached.contains(&node) { "down" } else { "up" }).collect();
-    wait_until(LIMIT, "those who are out are down", || status(address).is_some_and(|status| status == expected));
+    let detached = || {
+        let told = log();
+        let is_out = |node: &usize| told.contains(&format!("received degenerate backend request for node_id: {node}"));
+        (0..3).filter(is_out).collect::<Vec<usize>>()
+    };
+    wait_until(PATIENCE, "those who are out are down, and nobody else", || {
+        let detached = detached();
+        let expected: Vec<&str> = (0..3).map(|node| if detached.contains(&node) { "down" } else { "up" }).collect();
+        status(address).is_some_and(|status| status == expected)
+    });
+    let detached = detached();
     let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' OR state = 'active' AND \
                 pid <> pg_backend_pid() AND backend_type = 'client backend'";
     wait_until(LIMIT, "transactions are over", || servers.ask("postgres", open).iter().all(|count| count == "0"));
