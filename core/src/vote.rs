@@ -21,8 +21,12 @@ pub struct Tally {
     kind: u8,
     /// What the error was.
     sqlstate: Option<SqlState>,
-    /// The rows that its statements have changed or returned, one number after the other.
+    /// The rows that its statements have changed, one number after the other.
     affected: Digest,
+    /// The rows that its statements have returned, likewise.
+    returned: Digest,
+    /// Rows are returned by the statement whose answer this is.
+    returns: bool,
     /// The last of these numbers.
     rows: Option<u64>,
     /// The sum of the digests of its rows: two backends need not return them in the same order.
@@ -52,9 +56,18 @@ impl Tally {
                 self.kinds.update(words);
                 if let Some(number) = number {
                     self.rows = Some(number);
-                    self.affected.update(&number.to_le_bytes());
+                    let queried = words.starts_with(b"SELECT");
+                    let fetched = words.starts_with(b"FETCH") || words.starts_with(b"MOVE");
+                    // CREATE TABLE AS says SELECT, too, and returns none.
+                    if fetched || (queried && (self.returns || number == 0)) {
+                        self.returned.update(&number.to_le_bytes());
+                    } else {
+                        self.affected.update(&number.to_le_bytes());
+                    }
                 }
+                self.returns = false;
             }
+            backend::ROW_DESCRIPTION => self.returns = true,
             _ => {}
         }
         self.kinds.update(&[tag]);
@@ -63,8 +76,14 @@ impl Tally {
         }
     }
 
+    /// A row, of which nothing more is compared.
+    pub fn note_any_row(&mut self) {
+        self.returns = true;
+    }
+
     /// A part of a row.
     pub fn note_row(&mut self, part: &[u8], ends: bool) {
+        self.returns = true;
         self.row.update(part);
         if ends {
             self.content = self.content.wrapping_add(core::mem::take(&mut self.row).finish());
@@ -85,7 +104,7 @@ impl Tally {
         match aspect {
             Aspect::Kind => self.kinds == other.kinds,
             Aspect::Affected => self.affected == other.affected,
-            Aspect::Rows => self.content == other.content,
+            Aspect::Rows => self.content == other.content && self.returned == other.returned,
         }
     }
 }
@@ -148,9 +167,9 @@ impl Digest {
 pub enum Aspect {
     /// One succeeded and another did not, or they failed for different reasons.
     Kind,
-    /// They changed or returned a different number of rows.
+    /// They changed a different number of rows.
     Affected,
-    /// They returned different rows.
+    /// They returned different rows, or a different number of them.
     Rows,
 }
 

@@ -8,6 +8,7 @@ mod support;
 
 mod alike;
 mod beside;
+mod reads;
 mod servers;
 mod verify;
 

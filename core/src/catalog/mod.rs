@@ -211,6 +211,24 @@ impl Catalog {
         }
     }
 
+    /// Whether all that a text reads are ordinary tables without row-level security, as far as that is known: its rows are what
+    /// these hold, and nothing that a view or a function chooses.
+    pub fn reads_tables(&self, database: &[u8], text: &[u8], uses: &Uses, now: Instant) -> bool {
+        let Some(known) = self.databases.get(database).filter(|_| !uses.is_unclear()) else { return false };
+        let given = |name: Name<'_>| {
+            uses.iter(text).any(|(kind, _, with)| kind == UseKind::With && with.bytes().eq(name.bytes()))
+        };
+        let is_table = |relation: &Relation| relation.kind == RelationKind::Table && relation.hidden.is_none();
+        uses.iter(text).filter(|(kind, ..)| *kind == UseKind::Relation).all(|(_, schema, name)| {
+            let mut buffer = [0; 64];
+            let objects = name.fold_into(&mut buffer).and_then(|name| self.objects(&known.relations, name, now));
+            match objects {
+                None | Some([]) => schema.is_none() && given(name),
+                Some(objects) => objects.iter().all(is_table),
+            }
+        })
+    }
+
     /// Whether an event trigger may change settings of the session that defines an object. `None` where that is not known.
     pub fn definitions_set(&self, database: &[u8], now: Instant) -> Option<bool> {
         let (since, whole) = self.databases.get(database)?.whole.as_ref()?;

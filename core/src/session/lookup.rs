@@ -339,8 +339,24 @@ impl Session {
         } else {
             let knowledge = self.knowledge();
             summary.judged(judgement, knowledge);
+            summary.fixed = harmless && self.setup.replication.compare_rows && self.fixes_rows(text, uses);
         }
         false
+    }
+
+    /// What a write returns is the same wherever it is the same write.
+    pub(super) fn note_fixed(&self, text: &[u8], summary: &mut Summary) {
+        let writes_rows = matches!(summary.verb, Verb::Insert | Verb::Update | Verb::Delete);
+        if self.setup.replication.compare_rows && writes_rows && summary.single && self.is_replicated() {
+            summary.fixed = sql::fixes_rows(text, self.dialect());
+        }
+    }
+
+    /// Whether servers with the same data return the same rows for a text.
+    fn fixes_rows(&self, text: &[u8], uses: &Uses) -> bool {
+        let Some(login) = &self.login else { return false };
+        let catalog = self.commons.catalog.borrow();
+        sql::fixes_rows(text, self.dialect()) && catalog.reads_tables(&login.database, text, uses, self.idle_since)
     }
 
     /// Asks whether settings were changed on the primary alone, as soon as that can be asked.

@@ -454,6 +454,7 @@ impl Session {
             (summary.route, summary.reason) = (Route::Primary, reason);
         }
         let waits = written.is_none() && self.look_up(text, &uses, &mut summary);
+        self.note_fixed(text, &mut summary);
         self.note_calls(text, &uses, &summary);
         self.note_written_names(text, &uses, &summary);
         if !summary.open {

@@ -29,6 +29,10 @@ pub(super) struct Summary {
     pub hazards: Hazards,
     /// It is one statement.
     pub single: bool,
+    /// It returns the same rows wherever the data are the same, as far as is known ([`sql::fixes_rows`]).
+    ///
+    /// [`sql::fixes_rows`]: crate::sql::fixes_rows
+    pub fixed: bool,
     /// It changes transaction or session state: what follows waits for its reply.
     pub stateful: bool,
     /// It begins a transaction.
@@ -83,6 +87,7 @@ impl Summary {
         writes: true,
         hazards: Hazards::CHANGES_STATE_UNSEEN,
         single: false,
+        fixed: false,
         stateful: true,
         begins: false,
         begins_writable: false,
@@ -137,6 +142,7 @@ impl Summary {
             writes: analysis.writes || pins,
             hazards,
             single: analysis.count == Count::One,
+            fixed: false,
             stateful: !matches!(effect, Effect::None) || (analysis.count == Count::Many && !analysis.open),
             begins: matches!(effect, Effect::Begin { .. }),
             begins_writable: matches!(effect, Effect::Begin { read_write: Some(true), .. }),

@@ -11,6 +11,7 @@
 
 mod cursor;
 pub mod determinism;
+mod fixed;
 mod functions;
 mod keyword;
 mod lexer;
@@ -23,6 +24,7 @@ mod statement;
 mod tests;
 mod uses;
 
+pub use fixed::fixes_rows;
 pub use name::{Name, NameBytes};
 pub use standalone::stands_alone;
 pub use uses::{UseKind, Uses};

@@ -31,7 +31,7 @@ impl Session {
         if let [_, others @ ..] = &mut answers[..] {
             others.sort_unstable_by_key(|(node, _)| *node);
         }
-        let verdict = vote::judge(&answers, self.setup.replication.compare_rows);
+        let verdict = vote::judge(&answers, self.setup.replication.compare_rows && round.fixed);
         match verdict {
             Verdict::Unanimous => self.agreed(),
             Verdict::Split { aspect, prevailing, majority } => {

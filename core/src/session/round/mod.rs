@@ -138,6 +138,8 @@ struct Round {
     /// What the client is told instead of success.
     fault: Option<Box<Fault>>,
     statement: String,
+    /// What is returned is the same wherever the data are.
+    fixed: bool,
 }
 
 impl Order {
@@ -174,6 +176,7 @@ impl Round {
             error: None,
             fault: None,
             statement: String::new(),
+            fixed: true,
         }
     }
 
@@ -284,6 +287,7 @@ impl Session {
         let dialect = self.dialect();
         let Some(round) = self.round_mut() else { return };
         round.executes = true;
+        round.fixed &= summary.fixed;
         round.may_copy = summary.verb == Verb::Other && !summary.commits && !summary.begins;
         let controls = summary.hazards.contains(Hazards::CONTROLS_TRANSACTION);
         round.final_ =
@@ -405,6 +409,8 @@ impl Session {
         if header.tag == backend::DATA_ROW {
             if compare {
                 tally.note_row(&front[HEADER_BYTES.min(front.len())..], whole);
+            } else {
+                tally.note_any_row();
             }
         } else if header.tag != backend::COPY_DATA {
             tally.note(header.tag, &front[HEADER_BYTES..]);

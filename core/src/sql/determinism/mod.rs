@@ -29,7 +29,7 @@ pub mod table;
 mod tests;
 mod tokens;
 mod walk;
-mod words;
+pub(super) mod words;
 mod write;
 
 pub use plan::{Constant, Plan};
@@ -328,7 +328,8 @@ fn is_special(keyword: K) -> bool {
     ) || matches!(keyword, K::CurrentDate | K::CurrentTime | K::LocalTime | K::LocalTimestamp | K::Tablesample)
 }
 
-fn is_moving(spelling: &[u8], dialect: Dialect) -> bool {
+/// Whether a string may be a point in time that moves.
+pub(super) fn is_moving(spelling: &[u8], dialect: Dialect) -> bool {
     strings::content(spelling, !dialect.standard_conforming_strings)
         .is_some_and(|content| words::has_moving_word(&content))
 }

@@ -128,7 +128,7 @@ pub(super) fn makes_large_object(name: Name<'_>) -> bool {
 }
 
 /// Whether a call of the function `name`, a built-in one, needs a closer look.
-pub(super) fn matters(name: Name<'_>) -> bool {
+pub(in crate::sql) fn matters(name: Name<'_>) -> bool {
     find(name).is_some() || is_servers_own(name) || makes_large_object(name) || name.is("age") || name.is("setval")
 }
 
@@ -253,7 +253,7 @@ const SYSTEM_COLUMNS: &[&str] = &["cmax", "cmin", "ctid", "oid", "tableoid", "xm
 
 /// Whether a column of this name is one of the system's; an `oid` can be a table's own.
 #[inline]
-pub(super) fn is_system_column(name: Name<'_>) -> bool {
+pub(in crate::sql) fn is_system_column(name: Name<'_>) -> bool {
     SYSTEM_COLUMNS.iter().any(|column| name.is(column))
 }
 
