@@ -7,6 +7,7 @@
 use crate::client::Explanation;
 use crate::fakepg::Observation;
 use crate::tag::Tag;
+use pgconvoy_core::route::Rule;
 use pgconvoy_core::sql::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,8 +47,15 @@ impl Statement {
         !self.excused && !self.passes() && self.told.as_ref().is_some_and(|told| !self.arrived().is_subset(&told.nodes))
     }
 
+    /// It was for every server, and was refused instead: the main one could not give the values that make it alike, or the
+    /// model of it could not read the question.
+    fn is_refused(&self) -> bool {
+        let replicated = self.told.as_ref().is_some_and(|told| told.rule == Rule::Replicated.code());
+        replicated && self.arrived().is_empty()
+    }
+
     fn is_lie(&self, late: bool) -> bool {
-        let missing = !self.excused && !self.passes() && self.followed && !self.is_true();
+        let missing = !self.is_refused() && !self.excused && !self.passes() && self.followed && !self.is_true();
         self.is_astray() && self.followed || missing && !late
     }
 }
