@@ -3,6 +3,7 @@
 use crate::mismatches;
 use crate::servers::Servers;
 use crate::support::environment::long_run;
+use crate::support::proxy::Proxy;
 use crate::support::wire::{Connection, Frontend, Login};
 
 /// Reads of which nothing tells which rows they return, in what order they look at them, or when.
@@ -33,16 +34,12 @@ const FIXED: [&str; 6] = [
     "SELECT b FROM t UNION ALL SELECT b FROM u",
 ];
 
-#[test]
-fn only_rows_that_are_fixed_are_compared() {
+/// Three servers with the same tables, whose rows are compared, and a client.
+fn compared() -> (Servers, Proxy, Connection) {
     let servers = Servers::start(3);
-    let stops = [
-        ("compare_rows", "on"),
-        ("replication_stop_on_mismatch", "on"),
-        ("failover_if_affected_tuples_mismatch", "on"),
-    ];
-    let proxy = stops.iter().fold(servers.proxy(), |options, (name, value)| options.set(name, value)).start();
-    let mut client = Connection::login(proxy.address(), &Login::new("postgres", "postgres")).unwrap();
+    let stops = ["compare_rows", "replication_stop_on_mismatch", "failover_if_affected_tuples_mismatch"];
+    let proxy = stops.iter().fold(servers.proxy(), |options, name| options.set(name, "on")).start();
+    let mut client = Connection::login(proxy.address(), &Login::new("postgres", "postgres")).expect("a login");
     for sql in [
         "CREATE TABLE t (a int PRIMARY KEY, b int, c float8)",
         "INSERT INTO t SELECT n, n % 10, n / 7.0::float8 FROM generate_series(1, 1000) n",
@@ -53,6 +50,12 @@ fn only_rows_that_are_fixed_are_compared() {
     ] {
         client.rows(sql);
     }
+    (servers, proxy, client)
+}
+
+#[test]
+fn only_rows_that_are_fixed_are_compared() {
+    let (servers, _proxy, mut client) = compared();
     // From now on, one server has its rows in another order.
     servers.direct(1, "postgres").rows("CREATE INDEX other ON t (b, c)");
     servers.direct(1, "postgres").rows("CLUSTER t USING other");
@@ -71,17 +74,7 @@ fn only_rows_that_are_fixed_are_compared() {
     assert_eq!(mismatches(&mut client), Vec::<[String; 5]>::new());
     // Another row on one of them, for each read: it is found at once, and the others' answer is the client's.
     for text in FIXED {
-        let servers = Servers::start(3);
-        let proxy = stops.iter().fold(servers.proxy(), |options, (name, value)| options.set(name, value)).start();
-        let mut client = Connection::login(proxy.address(), &Login::new("postgres", "postgres")).unwrap();
-        for sql in [
-            "CREATE TABLE t (a int PRIMARY KEY, b int, c float8)",
-            "INSERT INTO t SELECT n, n % 10, n / 7.0::float8 FROM generate_series(1, 1000) n",
-            "CREATE TABLE u (b int, word text)",
-            "INSERT INTO u SELECT n, 'w' || n FROM generate_series(0, 9) n",
-        ] {
-            client.rows(sql);
-        }
+        let (servers, _proxy, mut client) = compared();
         servers.direct(2, "postgres").rows("UPDATE t SET a = 2003, b = 4, c = 5000 WHERE a = 513");
         let expected = servers.direct(0, "postgres").rows(text).len();
         assert_eq!(client.rows(text).len(), expected, "{text}");

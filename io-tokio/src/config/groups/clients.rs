@@ -92,7 +92,7 @@ settings! {
 settings! {
     /// What pgpool-II does not have.
     pub struct Own {
-        compare_rows: bool = BOOL, "off", Reload, "own", Now, "Sends reads to every backend where pgconvoy replicates, and compares the rows that they return.";
+        compare_rows: bool = BOOL, "off", Reload, "own", Now, "Sends reads to every backend where pgconvoy replicates, and compares the rows of those that leave a server no choice.";
         refuse_unlike_writes: bool = BOOL, "on", Reload, "own", Now, "Refuses writes that several servers would evaluate differently and that cannot be made alike; off runs them as pgpool-II does.";
         client_queue_timeout: Duration = SECONDS, "30", Reload, "own", Now, "How long a client may wait for a free place before it is told that there is none; 0 for ever.";
         worker_threads: u32 = count(0, 1024), "0", Init, "own", Now, "The threads that serve clients; 0 for one per processor core.";
